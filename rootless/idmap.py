@@ -1,0 +1,147 @@
+"""Which ids a container has and whose they are outside: subordinate ranges (subuid(5)) and user namespace maps.
+
+Container root is the caller; 1 .. 65536 are the caller's first subordinate range. Without a range or without the set-uid
+helpers there is one id, container root, and it is the caller. Started by real root, container root is never host root:
+the whole map lies in a subordinate range.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+
+from .errors import UnavailableError
+
+RANGE = 65536
+ROOT_DEFAULT_START = 1_000_000_000
+"""Where real root's range starts when /etc/subuid grants it none: above the ranges that useradd hands out
+(SUB_UID_MAX is 600,100,000 in login.defs(5)) and below systemd's dynamic container ranges' end (0x6fffffff)."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """One line of a uid_map: `count` ids from `inside` stand for those from `outside` (user_namespaces(7))."""
+
+    inside: int
+    outside: int
+    count: int
+
+
+@dataclass(frozen=True)
+class IdMap:
+    """The map of a room and of every container in it.
+
+    Attributes:
+        uids, gids: extents in ascending order of `inside`.
+        reason: why there is only one id, with the line that would change it; empty when there is a range.
+    """
+
+    uids: tuple[Extent, ...]
+    gids: tuple[Extent, ...]
+    reason: str = ""
+
+    @property
+    def single(self) -> bool:
+        """Whether container root is the only id: everything else shows as nobody."""
+        return self.uids == (Extent(0, self.uids[0].outside, 1),)
+
+    @cached_property
+    def tag(self) -> str:
+        """8 hexadecimal digits that name this map: in the directory of layers unpacked with it, and of its room."""
+        return hashlib.sha256(repr((self.uids, self.gids)).encode()).hexdigest()[:8]
+
+    def holds(self, uid: int, gid: int) -> bool:
+        """Whether a file of these container ids can belong to somebody under this map."""
+        return _holds(self.uids, uid) and _holds(self.gids, gid)
+
+    def nested(self) -> IdMap:
+        """The same ids for a namespace inside the room. The kernel refuses a line that spans two of the parent's lines
+        (EPERM), so each line of the room's map gets one of its own."""
+        return IdMap(
+            tuple(Extent(e.inside, e.inside, e.count) for e in self.uids),
+            tuple(Extent(e.inside, e.inside, e.count) for e in self.gids),
+        )
+
+
+def _holds(extents: tuple[Extent, ...], number: int) -> bool:
+    return any(e.inside <= number < e.inside + e.count for e in extents)
+
+
+def map_text(extents: tuple[Extent, ...]) -> str:
+    """The extents as /proc/PID/uid_map takes them."""
+    return "".join(f"{e.inside} {e.outside} {e.count}\n" for e in extents)
+
+
+def detect() -> IdMap:
+    """The map for the calling account on this machine.
+
+    Raises:
+        UnavailableError: real root without any usable range.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        return _map_of_root()
+    account = _account(uid)
+    uids, gids = _subordinate("/etc/subuid", account, uid), _subordinate("/etc/subgid", account, uid)
+    helpers = [name for name in ("newuidmap", "newgidmap") if shutil.which(name) is None]
+    if uids is None or gids is None or helpers:
+        return IdMap((Extent(0, uid, 1),), (Extent(0, gid, 1),), _why_single(account, uids, gids, helpers))
+    return IdMap((Extent(0, uid, 1), Extent(1, *uids)), (Extent(0, gid, 1), Extent(1, *gids)))
+
+
+def _why_single(account: str, uids: object, gids: object, helpers: list[str]) -> str:
+    if helpers:
+        return f"{' and '.join(helpers)} not found: an administrator can run: apt-get install uidmap"
+    lacking = " and ".join(p for p, r in (("/etc/subuid", uids), ("/etc/subgid", gids)) if r is None)
+    fix = f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {account}"
+    return f"no subordinate ids for {account} in {lacking}: an administrator can run: {fix}"
+
+
+def _map_of_root() -> IdMap:
+    uids = _subordinate("/etc/subuid", "root", 0) or (ROOT_DEFAULT_START, RANGE)
+    gids = _subordinate("/etc/subgid", "root", 0) or (ROOT_DEFAULT_START, RANGE)
+    outer_uids, outer_gids = _current("/proc/self/uid_map"), _current("/proc/self/gid_map")
+    for (start, count), outer in (uids, outer_uids), (gids, outer_gids):
+        if not (_holds(outer, start) and _holds(outer, start + count - 1)):
+            # Root of a user namespace that has no such ids: what it has is all there is to give, but never its own id 0.
+            raise UnavailableError(
+                f"root has no ids {start}-{start + count - 1} here (inside another container?)",
+                hint="give root a range in /etc/subuid and /etc/subgid that this namespace holds",
+            )
+    return IdMap((Extent(0, *uids),), (Extent(0, *gids),))
+
+
+def _current(path: str) -> tuple[Extent, ...]:
+    with open(path) as file:
+        return tuple(Extent(*map(int, line.split())) for line in file)
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _subordinate(path: str, account: str, uid: int) -> tuple[int, int] | None:
+    """The account's first range in a file of `name-or-uid:start:count` lines: (start, count), at most 65536 ids.
+
+    A line that is not of this form is passed over, as newuidmap passes it over. A range given elsewhere (nsswitch's
+    `subid: sss`) is not seen here.
+    """
+    try:
+        with open(path, errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        fields = line.strip().split(":")
+        if len(fields) != 3 or fields[0] not in (account, str(uid)):
+            continue
+        if fields[1].isdecimal() and fields[2].isdecimal() and int(fields[2]) > 0:
+            return int(fields[1]), min(int(fields[2]), RANGE)
+    return None

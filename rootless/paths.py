@@ -1,0 +1,130 @@
+"""Where things lie: the store that lasts, and the run directory that a reboot may take away.
+
+The layout is drawn in docs/decisions/0004-store-format.md; the names of everything on disk are spelled here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import StoreError, UnavailableError
+from .kernel.process import boot_id
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The two roots of one caller's engine. Everything else is found from them."""
+
+    store: Path
+    """Images, layers, containers, volumes. `--root`, $ROOTLESS_ROOT, else $XDG_DATA_HOME/rootless."""
+    run: Path
+    """Sockets and mount points, by the first 12 characters of the container's id. Gone after a reboot."""
+
+    @property
+    def blobs(self) -> Path:
+        return self.store / "blobs"
+
+    @property
+    def layers(self) -> Path:
+        return self.store / "layers"
+
+    @property
+    def links(self) -> Path:
+        """Short names of unpacked layers: mount(2)'s option page holds 120 of them, and no colon stands in one."""
+        return self.store / "l"
+
+    @property
+    def containers(self) -> Path:
+        return self.store / "containers"
+
+    @property
+    def names(self) -> Path:
+        """A symbolic link for each container's name: symlink(2) takes a name atomically, on NFS too."""
+        return self.store / "names"
+
+    @property
+    def volumes(self) -> Path:
+        return self.store / "volumes"
+
+    @property
+    def tmp(self) -> Path:
+        """On the store's own file system, so that what is finished here is published by rename."""
+        return self.store / "tmp"
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again at any time, such as compiled seccomp filters."""
+        return self.store / "cache"
+
+    @property
+    def rooms(self) -> Path:
+        """Who holds a descriptor on which user namespace (idmap.py)."""
+        return self.run / "rooms"
+
+    def container(self, container_id: str) -> Path:
+        return self.containers / container_id
+
+    def runtime_of(self, container_id: str) -> Path:
+        """The run directory of one container: its control socket and mount point; a socket's path has 108 bytes."""
+        return self.run / container_id[:12]
+
+
+def locate(root: str | None = None) -> Paths:
+    """Find both roots from the option, the environment and the account. Nothing is created.
+
+    Raises:
+        StoreError: the home directory is not known and no root was named.
+    """
+    named = root or os.environ.get("ROOTLESS_ROOT")
+    if named:
+        store = Path(named).absolute()
+    else:
+        data = os.environ.get("XDG_DATA_HOME", "")
+        base = Path(data) if os.path.isabs(data) else Path(_home(), ".local/share")
+        store = base / "rootless"
+    return Paths(store=store, run=_run_directory(store))
+
+
+def _home() -> str:
+    home = os.environ.get("HOME", "")
+    if os.path.isabs(home):
+        return home
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        raise StoreError(f"user {os.getuid()} has no home directory", hint="name the store with --root") from None
+
+
+def _run_directory(store: Path) -> Path:
+    """$XDG_RUNTIME_DIR/rootless for the default store; others, and accounts without one, get a directory beside it.
+
+    Without a login session (cron, CI, Slurm) the directory stands in the temporary directory and carries the boot id,
+    because a reboot need not empty /tmp. A store of another root never shares one.
+    """
+    tag = hashlib.sha256(os.fsencode(store)).hexdigest()[:8]
+    session = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(session) and os.access(session, os.W_OK | os.X_OK):
+        return Path(session, "rootless", tag)
+    return Path(tempfile.gettempdir(), f"rootless-{os.getuid()}-{boot_id()[:8]}", tag)
+
+
+def private_directory(path: Path) -> Path:
+    """Make `path` and its parent as directories of the caller's alone, and refuse any that somebody else prepared.
+
+    Raises:
+        UnavailableError: one of them is a link, belongs to another user or lets others write.
+    """
+    for step in (path.parent, path):
+        step.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = step.lstat()
+        # /tmp is everybody's: a directory of this name may have been laid there by another user, to be trusted by us.
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise UnavailableError(f"{step} is not a private directory of yours", hint="remove it, or set XDG_RUNTIME_DIR")
+    return path

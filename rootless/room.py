@@ -1,0 +1,220 @@
+"""The room: one user namespace for each user, store and id map, in which all of that user's containers are nested.
+
+Nobody lives in it and no daemon keeps it: a descriptor on it does, and every monitor holds one. The next command finds it
+through such a holder (/proc/PID/fd/N), or makes it again. A process of the same user enters it with setns(2), because the
+creator of a user namespace owns it, and has every capability inside. Files of subordinate ids (layers, upper directories)
+can be made, read and removed only from within; `call` does such work in a forked child.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from . import locks
+from .errors import RootlessError, UnavailableError
+from .idmap import Extent, IdMap, map_text
+from .kernel import namespaces, process
+from .paths import Paths, private_directory
+
+T = TypeVar("T")
+
+
+def open_room(paths: Paths, idmap: IdMap, *, hold: bool = False) -> int:
+    """A descriptor on the room of this map, found or made.
+
+    Args:
+        hold: register the calling process as one that keeps it (a monitor), so that others find it here.
+
+    Raises:
+        UnavailableError: user namespaces or the map were refused; says by what.
+    """
+    directory = private_directory(paths.rooms) / idmap.tag
+    directory.mkdir(mode=0o700, exist_ok=True)
+    # Two first containers at once must not make two rooms: a bridge in one could not be joined from the other.
+    with locks.lock(paths.rooms / f"{idmap.tag}.lock"):
+        fd = _find(directory)
+        if fd is None:
+            fd = _make(idmap)
+        if hold:
+            record = f"{process.start_time(os.getpid())} {fd} {os.fstat(fd).st_ino}"
+            (directory / str(os.getpid())).write_text(record)
+    return fd
+
+
+def forget(paths: Paths, idmap: IdMap) -> None:
+    """Take the calling process off the list of holders; the directory of a room without holders goes too."""
+    directory = paths.rooms / idmap.tag
+    with suppress(FileNotFoundError):
+        (directory / str(os.getpid())).unlink()
+    with suppress(OSError):
+        directory.rmdir()
+
+
+def _find(directory: Path) -> int | None:
+    for entry in directory.iterdir():
+        fd = _open_held(entry)
+        if fd is not None:
+            return fd
+        entry.unlink(missing_ok=True)  # its holder is dead
+    return None
+
+
+def _open_held(entry: Path) -> int | None:
+    """The room through the holder that `entry` names, or None when that process is gone or its pid is another's now."""
+    try:
+        started, number, inode = map(int, entry.read_text().split())
+        if process.start_time(int(entry.name)) != started:
+            return None
+        fd = os.open(f"/proc/{entry.name}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    if os.fstat(fd).st_ino == inode:
+        return fd
+    os.close(fd)
+    return None
+
+
+def _make(idmap: IdMap) -> int:
+    """A new user namespace with this map; only the returned descriptor keeps it."""
+    unshared_read, unshared_write = os.pipe2(os.O_CLOEXEC)
+    mapped_read, mapped_write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        _first_inhabitant(idmap, unshared_write, mapped_read, mapped_write)
+    os.close(unshared_write)
+    os.close(mapped_read)
+    try:
+        answer = os.read(unshared_read, 256)
+        if answer != b"ok":
+            raise UnavailableError(
+                f"a user namespace was refused ({answer.decode() or 'the process died'})",
+                hint="an administrator can look at the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone "
+                "and kernel.apparmor_restrict_unprivileged_userns",
+            )
+        if not idmap.single:
+            _write_maps(pid, idmap)
+        return namespaces.open_namespace(pid, namespaces.CLONE_NEWUSER)
+    finally:
+        os.close(mapped_write)
+        os.close(unshared_read)
+        os.waitpid(pid, 0)
+
+
+def _first_inhabitant(idmap: IdMap, report: int, mapped: int, writer: int) -> None:
+    """The child that makes the namespace and lives until its maker holds a descriptor on it. Never returns."""
+    try:
+        process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.close(writer)
+        namespaces.unshare(namespaces.CLONE_NEWUSER)
+        if idmap.single:
+            # Without privilege one id may be mapped by its owner, after setgroups(2) was given up (user_namespaces(7)).
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(map_text(idmap.uids))
+            Path("/proc/self/gid_map").write_text(map_text(idmap.gids))
+        os.write(report, b"ok")
+        os.read(mapped, 1)
+    except OSError as problem:
+        os.write(report, str(problem).encode()[:256])
+    finally:
+        os._exit(0)
+
+
+def _write_maps(pid: int, idmap: IdMap) -> None:
+    if os.geteuid() == 0:
+        Path(f"/proc/{pid}/uid_map").write_text(map_text(idmap.uids))
+        Path(f"/proc/{pid}/gid_map").write_text(map_text(idmap.gids))
+        return
+    helpers = [_Helper("newuidmap", pid, idmap.uids), _Helper("newgidmap", pid, idmap.gids)]
+    for helper in helpers:
+        helper.wait()
+
+
+class _Helper:
+    """One of shadow's set-uid helpers, running: newuidmap(1) checks the map against /etc/subuid and writes it."""
+
+    def __init__(self, name: str, pid: int, extents: tuple[Extent, ...]) -> None:
+        self.name = name
+        arguments = [name, str(pid)]
+        for extent in extents:
+            arguments += [str(extent.inside), str(extent.outside), str(extent.count)]
+        self.output, write = os.pipe2(os.O_CLOEXEC)
+        actions = [(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, write, 2)]
+        try:
+            self.pid = os.posix_spawnp(name, arguments, os.environ, file_actions=actions)
+        except OSError as problem:
+            os.close(self.output)
+            raise UnavailableError(f"{name}: {problem.strerror}", hint="an administrator can run: apt-get install uidmap") from problem
+        finally:
+            os.close(write)
+
+    def wait(self) -> None:
+        with open(self.output, errors="replace") as file:
+            said = " ".join(file.read().split())
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        if code != 0:
+            raise UnavailableError(
+                f"{self.name} refused the id map: {said or f'exit code {code}'}",
+                hint="the ranges in /etc/subuid and /etc/subgid must be yours, and the helper set-uid root",
+            )
+
+
+def enter(fd: int) -> None:
+    """Move the calling process into the room as its root, with every capability there. No way leads back.
+
+    Raises:
+        OSError: EPERM when the caller is not the room's owner, EINVAL when it is in it already or has threads.
+    """
+    namespaces.setns(fd, namespaces.CLONE_NEWUSER)
+    with suppress(PermissionError):  # in a map of one id setgroups(2) is given up
+        os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def call(fd: int, work: Callable[[], T]) -> T:
+    """Run `work` in a child inside the room, as its root, and give back what it returns or raise what it raises.
+
+    The child inherits every descriptor and the working directory; its result travels by pickle. If the caller dies, it
+    is killed. Only for a process with one thread.
+    """
+    read, write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        os.close(read)
+        _work_inside(fd, work, write)
+    os.close(write)
+    try:
+        with open(read, "rb") as file:
+            answer = file.read()
+    finally:
+        _, status = os.waitpid(pid, 0)
+    if not answer:
+        raise RootlessError(f"a process in the user namespace ended without an answer (status {status})")
+    succeeded, value = pickle.loads(answer)
+    if not succeeded:
+        raise value
+    result: T = value
+    return result
+
+
+def _work_inside(fd: int, work: Callable[[], object], write: int) -> None:
+    """The child of `call`. Never returns."""
+    code = 1
+    try:
+        enter(fd)
+        process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of credentials, which clears it
+        answer = pickle.dumps((True, work()))
+        code = 0
+    except BaseException as problem:
+        answer = pickle.dumps((False, problem))
+    try:
+        with open(write, "wb") as file:
+            file.write(answer)
+    finally:
+        os._exit(code)
