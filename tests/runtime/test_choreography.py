@@ -1,9 +1,10 @@
 """The choreography the engine stands on, proved with nothing of the engine in it.
 
-Every fact that the design takes from the kernel is danced here once with bare system calls: the room (one user namespace,
-kept alive by a descriptor), a container's user namespace nested in it with the same map, overlayfs mounted inside it, a FUSE
-mount whose descriptor travels to a server outside the container's mount and pid namespaces, PID 1 as the monitor's own child,
-and what remains when each party is killed. When one of these fails on a new kernel, the engine's own failures follow from it.
+Every fact that the design takes from the kernel is danced here once with bare system calls: the room (one user
+namespace, kept alive by a descriptor), a container's user namespace nested in it with the same map, overlayfs mounted
+inside it, a FUSE mount whose descriptor travels to a server outside the container's mount and pid namespaces, PID 1 as
+the monitor's own child, and what remains when each party is killed. When one of these fails on a new kernel, the
+engine's own failures follow from it.
 """
 
 from __future__ import annotations
@@ -99,11 +100,13 @@ def room() -> int:
     return fd
 
 
-def enter_nested(room: int, flags: int, body: Callable[[], int], server: Callable[[], int] | None = None) -> tuple[int, int]:
-    """The stage's work: PID 1 (and a server in its user namespace only) as children of *this* process. Returns both pids.
+def enter_nested(
+    room: int, flags: int, body: Callable[[], int], server: Callable[[], int] | None = None
+) -> tuple[int, int]:
+    """The stage's work: PID 1 (and a server in its user namespace only) as children of *this* process; both pids.
 
-    The stage enters the room, clones PID 1 with CLONE_PARENT, writes its map from inside the room (the kernel lets only a
-    process in the parent namespace do it), and ends: the monitor needs no helper program for a nested map.
+    The stage enters the room, clones PID 1 with CLONE_PARENT, writes its map from inside the room (the kernel lets only
+    a process in the parent namespace do it), and ends: the monitor needs no helper program for a nested map.
     """
     go_read, go_write = os.pipe()
     report_read, report_write = os.pipe()
@@ -183,7 +186,7 @@ def test_overlay_mounts_in_the_nested_namespace(room: int, tmp_path: Path) -> No
 
 
 def answer_init(device: int) -> int:
-    """Read the kernel's FUSE_INIT, answer it, then answer ENOSYS until the mount is gone; the bare protocol, no libfuse."""
+    """Answer the kernel's FUSE_INIT, then ENOSYS until the mount is gone; the bare protocol, no libfuse."""
     served = 0
     while True:
         try:
@@ -197,7 +200,8 @@ def answer_init(device: int) -> int:
         if opcode == FUSE_INIT:
             reply = struct.pack("<IIIIHHIIHHIIH", 7, 31, 0, 0, 16, 12, 65536, 1, 16, 0, 0, 0, 0).ljust(64, b"\0")
         elif opcode == 3:  # GETATTR: the root is a directory
-            reply = struct.pack("<QII", 0, 0, 0) + struct.pack("<QQQQQQIIIIIIIIII", node, 0, 0, 0, 0, 0, 0, 0, 0, 0o040751, 2, 0, 0, 0, 512, 0)
+            attributes = (node, 0, 0, 0, 0, 0, 0, 0, 0, 0o040751, 2, 0, 0, 0, 512, 0)
+            reply = struct.pack("<QII", 0, 0, 0) + struct.pack("<QQQQQQIIIIIIIIII", *attributes)
         else:
             os.write(device, struct.pack("<IiQ", 16, -38, unique))
             continue
@@ -310,7 +314,7 @@ def test_kill_of_pid_one_takes_the_whole_container(room: int) -> None:
 
 
 def test_the_room_is_entered_through_another_processes_descriptor(room: int) -> None:
-    """How a second container finds the room: /proc/<monitor>/fd/<n> of one that holds it, no daemon, no pinned mount."""
+    """How a second container finds the room: /proc/<monitor>/fd/<n> of one that holds it; no daemon, no pin."""
     again = os.open(f"/proc/{os.getpid()}/fd/{room}", os.O_RDONLY)
     assert os.fstat(again).st_ino == os.fstat(room).st_ino
     pid, _ = enter_nested(again, CLONE_NEWPID, lambda: 3)
