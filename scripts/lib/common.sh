@@ -1,0 +1,109 @@
+# Sourced by the scripts above: where the checkout and its environment lie, how to speak, how to become somebody else.
+# shellcheck shell=bash
+
+CHECKOUT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
+SCRIPT=scripts/$(basename -- "$0")
+TEST_USER=rootless-test
+
+# What scripts make in a checkout, everybody may read; and no foreign setting decides what Python imports.
+umask 022
+unset PYTHONPATH PYTHONHOME
+
+say() { printf '%s: %s\n' "$SCRIPT" "$*"; }
+complain() { printf '%s: %s\n' "$SCRIPT" "$*" >&2; }
+die() {
+    complain "$*"
+    exit 1
+}
+
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# --- the environment -------------------------------------------------------------------------------------------------
+
+# pyfuse3 is compiled on the spot: against libfuse3's headers and Python's own (looked for where Debian has them).
+can_compile_pyfuse3() {
+    command -v gcc >/dev/null && pkg-config --exists fuse3 2>/dev/null &&
+        compgen -G '/usr/include/python3*/Python.h' >/dev/null
+}
+
+# The first lines of an environment's stamp: what it was made for. The line after them names the extras that were tried.
+venv_key() { printf '%s\n%s\n' "$CHECKOUT" "$(sha256sum <"$CHECKOUT/pyproject.toml")"; }
+
+venv_is_fresh() { # VENV
+    local stamp=$1/.setup extras
+    [ -x "$1/bin/python" ] && [ -r "$stamp" ] && [ "$(head -n 2 "$stamp")" = "$(venv_key)" ] || return 1
+    extras=$(sed -n 3p "$stamp")
+    [ "$extras" = fuse,dev ] || ! can_compile_pyfuse3
+}
+
+# The checkout's own .venv where that is up to date or the caller's to change; else one in the caller's cache.
+find_venv() {
+    local own=$CHECKOUT/.venv
+    if venv_is_fresh "$own" || { [ -e "$own" ] && [ -w "$own" ]; } || { [ ! -e "$own" ] && [ -w "$CHECKOUT" ]; }; then
+        printf '%s\n' "$own"
+    else
+        printf '%s\n' "${XDG_CACHE_HOME:-$HOME/.cache}/rootless/venv"
+    fi
+}
+
+# Sets VENV; runs scripts/setup only when there is something to do, so that what follows needs no network.
+need_venv() {
+    VENV=$(find_venv)
+    venv_is_fresh "$VENV" && return
+    "$CHECKOUT/scripts/setup"
+    VENV=$(find_venv)
+}
+
+# --- somebody else ---------------------------------------------------------------------------------------------------
+
+has_subordinate_ids() { # USER
+    if command -v getsubids >/dev/null; then
+        getsubids "$1" >/dev/null 2>&1 && getsubids -g "$1" >/dev/null 2>&1
+    else
+        grep -qs "^$1:" /etc/subuid && grep -qs "^$1:" /etc/subgid
+    fi
+}
+
+# Arguments of usermod(8) for a range of 65536 ids that nobody has yet.
+free_range() {
+    local start
+    start=$(cat /etc/subuid /etc/subgid 2>/dev/null |
+        awk -F: 'BEGIN { top = 100000 } $2 + $3 > top { top = $2 + $3 } END { printf "%d", top }')
+    printf -- '--add-subuids %d-%d --add-subgids %d-%d\n' "$start" $((start + 65535)) "$start" $((start + 65535))
+}
+
+need_test_user() {
+    if ! id "$TEST_USER" >/dev/null 2>&1; then
+        useradd --create-home --shell /bin/bash --comment "runs the tests of rootless" "$TEST_USER"
+        say "made the unprivileged user $TEST_USER (it stays; \`userdel --remove $TEST_USER\` takes it away)"
+    fi
+    if ! has_subordinate_ids "$TEST_USER"; then
+        # shellcheck disable=SC2046 # two options and their values
+        usermod $(free_range) "$TEST_USER"
+        say "gave $TEST_USER a range of subordinate ids"
+    fi
+}
+
+# Run COMMAND with nothing of the caller's environment but what a login has, and with the settings that keep Python and
+# hypothesis from leaving files in the checkout. No XDG_RUNTIME_DIR: as in cron, CI and Slurm.
+cleanly() { # HOME USER TMPDIR COMMAND...
+    local home=$1 user=$2 tmp=$3
+    shift 3
+    env -i HOME="$home" USER="$user" LOGNAME="$user" TMPDIR="$tmp" SHELL=/bin/bash LANG=C.UTF-8 TERM="${TERM:-dumb}" \
+        PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$tmp/hypothesis" \
+        PATH="${VENV:+$VENV/bin:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$@"
+}
+
+as_test_user() { # TMPDIR COMMAND...
+    local home tmp=$1
+    shift
+    home=$(getent passwd "$TEST_USER" | cut -d: -f6)
+    cleanly "$home" "$TEST_USER" "$tmp" setpriv --reuid "$TEST_USER" --regid "$(id -g "$TEST_USER")" --init-groups \
+        --inh-caps=-all -- "$@"
+}
+
+# What containers wrote may belong to subordinate ids, which only root or a user namespace with the same ids can remove.
+remove_tree() { # DIRECTORY
+    rm -rf -- "$1" 2>/dev/null && return
+    unshare --map-root-user --map-auto rm -rf -- "$1" 2>/dev/null || rm -rf -- "$1"
+}
