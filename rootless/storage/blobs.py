@@ -12,12 +12,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from .. import atomic
 from ..errors import InvalidError, NotFoundError
 from ..paths import Paths
 from . import digest as digests
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 
 class Blobs:
@@ -103,7 +106,7 @@ class BlobWriter:
     """
 
     def __init__(
-        self, blobs: Blobs, file: BinaryIO, draft: Path, algorithm: str, hasher: digests.Hash, limit: int | None
+        self, blobs: Blobs, file: BinaryIO, draft: Path, algorithm: str, hasher: _Hash, limit: int | None
     ) -> None:
         self._blobs = blobs
         self._file = file

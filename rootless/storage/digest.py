@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidError
 
 if TYPE_CHECKING:
-    from hashlib import _Hash as Hash
+    from hashlib import _Hash
 
 ALGORITHMS = {"sha256": 64, "sha512": 128}
 """The registered algorithms and their number of lower-case hexadecimal digits."""
@@ -47,7 +47,7 @@ def check(text: str) -> str:
     return text
 
 
-def hasher(algorithm: str = "sha256") -> Hash:
+def hasher(algorithm: str = "sha256") -> _Hash:
     """A running hash of a registered algorithm."""
     if algorithm not in ALGORITHMS:
         raise InvalidError(f"unknown digest algorithm {_short(algorithm)}", hint="sha256 and sha512 are understood")

@@ -1,0 +1,220 @@
+"""Take trees away whoever owns what is in them: layers, writable layers, drafts that a killed writer left.
+
+A layer holds files of subordinate ids and directories without any permission (overlayfs makes `work/work` with mode
+000). What the caller may remove is removed as the caller; only where that is refused, the same walk runs inside the
+room, whose root owns all of the map's ids. Every step is relative to a directory's descriptor: no symbolic link is
+followed, no mount is entered, and a rename in the middle of it leads nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from .. import atomic
+from ..errors import ConflictError, StoreError
+from ..kernel import fs
+from ..room import call
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DRAFT = re.compile(r".*\.(?P<writer>[1-9][0-9]{0,6})\.[0-9a-f]{8}", re.DOTALL)
+_DEEPEST = 64
+"""So many directories are open at once; what lies deeper is moved up first. A container may nest them without end."""
+
+
+def remove_tree(path: Path, room: Callable[[], int], *, tmp: Path | None = None) -> None:
+    """Remove `path` and all that is below it. Nothing happens when it is not there.
+
+    Args:
+        room: gives a descriptor on the room (closed here); only called when the caller's own permissions don't do.
+        tmp: a directory of the same file system; the tree is renamed into it first, so that from then on `path` is
+            free and a kill leaves garbage in `tmp` only, which `sweep` takes.
+
+    Raises:
+        ConflictError: something is mounted below `path`; the tree is then incomplete.
+        StoreError: even the room's root may not remove a file.
+    """
+    if tmp is not None:
+        draft = _move_away(path, tmp, room)
+        if draft is None:
+            return
+        path = draft
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            _remove_directory(path, room)
+        else:
+            path.unlink()
+
+
+def sweep(tmp: Path, room: Callable[[], int]) -> list[str]:
+    """Remove what dead writers left in `tmp` (names of `atomic.new_name`), and give back the names.
+
+    A name of another form is nobody's draft and stays.
+    """
+    swept = []
+    with suppress(FileNotFoundError):
+        for name in os.listdir(tmp):
+            draft = _DRAFT.fullmatch(name)
+            if draft and not _alive(int(draft["writer"])):
+                # The rename inside gives the draft to this process: of two sweepers one removes it.
+                remove_tree(tmp / name, room, tmp=tmp)
+                swept.append(name)
+    return swept
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _move_away(path: Path, tmp: Path, room: Callable[[], int]) -> Path | None:
+    """Rename `path` into `tmp`; None when it is not there."""
+    tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = atomic.new_name(tmp, path.name)
+    try:
+        rename(path, draft, room)
+    except FileNotFoundError:
+        return None
+    return draft
+
+
+def rename(old: Path, new: Path, room: Callable[[], int]) -> None:
+    """rename(2), from inside the room when the caller is refused.
+
+    A directory that changes its parent must be writable for the one who moves it, because its ".." is rewritten
+    (rename(2), EACCES): a layer's root of mode 0555, or one that belongs to another id, is not.
+    """
+    try:
+        os.rename(old, new)
+    except PermissionError:
+        _inside(room, lambda: os.rename(old, new))
+
+
+def _remove_directory(path: Path, room: Callable[[], int]) -> None:
+    parent = os.open(path.parent, _DIRECTORY & ~os.O_NOFOLLOW)
+    try:
+        try:
+            _Remover(parent, path.name).run()
+        except PermissionError:
+            _inside(room, _Remover(parent, path.name).run)
+    except PermissionError as problem:
+        raise StoreError(
+            f"{path} can't be removed: {problem}", hint="its files belong to ids that are not yours"
+        ) from problem
+    finally:
+        os.close(parent)
+
+
+def _inside(room: Callable[[], int], work: Callable[[], None]) -> None:
+    fd = room()
+    try:
+        call(fd, work)
+    finally:
+        os.close(fd)
+
+
+class _Remover:
+    """Removes one directory, named relative to the descriptor `parent`."""
+
+    def __init__(self, parent: int, name: str) -> None:
+        self._parent = parent
+        self._name = name
+        self._moved: list[str] = []
+
+    def run(self) -> None:
+        top = self._enter(self._parent, self._name)
+        if top is None:
+            return
+        try:
+            self._empty(top, top, 1)
+            while self._moved:
+                self._remove(top, self._moved.pop(), top, 1)
+        finally:
+            os.close(top)
+        with suppress(FileNotFoundError):
+            os.rmdir(self._name, dir_fd=self._parent)
+
+    def _empty(self, directory: int, top: int, depth: int) -> None:
+        with os.scandir(directory) as entries:
+            names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for name, is_directory in names:
+            if is_directory:
+                self._remove(directory, name, top, depth)
+            else:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=directory)
+
+    def _remove(self, directory: int, name: str, top: int, depth: int) -> None:
+        """Remove a subdirectory, or when it lies too deep, move it up for later."""
+        fd = self._enter(directory, name)
+        if fd is None:
+            return
+        try:
+            if depth >= _DEEPEST:
+                self._lift(directory, name, top)
+                return
+            self._empty(fd, top, depth + 1)
+        finally:
+            os.close(fd)
+        with suppress(FileNotFoundError):
+            os.rmdir(name, dir_fd=directory)
+
+    def _lift(self, directory: int, name: str, top: int) -> None:
+        lifted = f"{len(self._moved)}.{os.urandom(8).hex()}"
+        os.rename(name, lifted, src_dir_fd=directory, dst_dir_fd=top)
+        self._moved.append(lifted)
+
+    def _enter(self, directory: int, name: str) -> int | None:
+        """Open a subdirectory with every permission for its owner; None when it is gone."""
+        try:
+            fd = _open_below(directory, name)
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            _unlock(directory, name)
+            fd = _open_below(directory, name)
+        mode = os.fstat(fd).st_mode
+        if mode & 0o700 != 0o700:
+            try:
+                os.fchmod(fd, 0o700)
+            except BaseException:
+                os.close(fd)
+                raise
+        return fd
+
+
+def _open_below(directory: int, name: str) -> int:
+    """A directory that is no link and no mount point, for reading."""
+    try:
+        return fs.openat2(directory, name, _DIRECTORY, resolve=fs.RESOLVE_NO_XDEV | fs.RESOLVE_NO_SYMLINKS)
+    except OSError as problem:
+        if problem.errno == errno.EXDEV:
+            raise ConflictError(
+                f"something is mounted at {name!r}", hint="stop the container that uses it first"
+            ) from problem
+        if problem.errno != errno.ENOSYS:
+            raise
+    fd = os.open(name, _DIRECTORY, dir_fd=directory)  # before Linux 5.6
+    if os.fstat(fd).st_dev != os.fstat(directory).st_dev:
+        os.close(fd)
+        raise ConflictError(f"something is mounted at {name!r}", hint="stop the container that uses it first")
+    return fd
+
+
+def _unlock(directory: int, name: str) -> None:
+    """chmod u+rwx without following a link: through a descriptor that needs no permission on what it stands for."""
+    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", 0o700)
+    finally:
+        os.close(fd)
