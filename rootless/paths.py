@@ -26,6 +26,31 @@ class Paths:
     """Sockets and mount points, by the first 12 characters of the container's id. Gone after a reboot."""
 
     @property
+    def version(self) -> Path:
+        """Which format the store has, and who can read it."""
+        return self.store / "version.json"
+
+    @property
+    def oci_layout(self) -> Path:
+        """The file that makes the store an OCI image layout."""
+        return self.store / "oci-layout"
+
+    @property
+    def index(self) -> Path:
+        """The names of the images, as an OCI image index."""
+        return self.store / "index.json"
+
+    @property
+    def index_lock(self) -> Path:
+        """Held by whoever writes the index, or removes what it no longer refers to."""
+        return self.store / "index.lock"
+
+    @property
+    def pins(self) -> Path:
+        """What running imports and pulls need though no image refers to it yet: a file for each, locked while it lives."""
+        return self.store / "pins"
+
+    @property
     def blobs(self) -> Path:
         return self.store / "blobs"
 
@@ -126,5 +151,7 @@ def private_directory(path: Path) -> Path:
         status = step.lstat()
         # /tmp is everybody's: a directory of this name may have been laid there by another user, to be trusted by us.
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            raise UnavailableError(f"{step} is not a private directory of yours", hint="remove it, or set XDG_RUNTIME_DIR")
+            raise UnavailableError(
+                f"{step} is not a private directory of yours", hint="remove it, or set XDG_RUNTIME_DIR"
+            )
     return path

@@ -1,12 +1,12 @@
 """JSON documents from outside: checked when they are read, and not impoverished when they are written again.
 
-A newer version of this engine, or another tool, may have put fields into a document that this one doesn't know. Rewriting
-it must not drop them: `read_whole` keeps them aside, at every depth, and `write` puts them back.
+A newer version of this engine, or another tool, may have put fields into a document that this one doesn't know.
+Rewriting it must not drop them: `read_whole` keeps them aside, at every depth, and `write` puts them back.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -21,6 +21,12 @@ class Document(msgspec.Struct, dict=True, kw_only=True, omit_defaults=True, rena
         """Fields by their JSON name. Empty after `read`."""
         kept: dict[str, Any] = self.__dict__.get("_unknown", {})
         return kept
+
+    def changed(self, **fields: Any) -> Self:
+        """A copy with these fields changed and the unknown ones kept."""
+        copy = msgspec.structs.replace(self, **fields)
+        copy.__dict__.update(self.__dict__)
+        return copy
 
 
 D = TypeVar("D", bound=Document)

@@ -5,9 +5,9 @@
     domain    := host [":" port]        host: a DNS name, an IPv4 address, or an IPv6 address in brackets
     component := [a-z0-9]+ (("." | "_" | "__" | "-"+) [a-z0-9]+)*
 
-A name has two spellings. The full one is what a registry and the store know, `docker.io/library/alpine`; the familiar one
-is what people type and read, `alpine`. Which of the two a text is need not be said: its first component is a domain when
-it has a dot, a colon or an upper-case letter, or is `localhost`. Grammar and refusals are those of
+A name has two spellings. The full one is what a registry and the store know, `docker.io/library/alpine`; the familiar
+one is what people type and read, `alpine`. Which of the two a text is need not be said: its first component is a domain
+when it has a dot, a colon or an upper-case letter, or is `localhost`. Grammar and refusals are those of
 github.com/distribution/reference.
 """
 
@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass, replace
 
 from ..errors import InvalidError
+from ..storage import digest as digests
 
 DEFAULT_DOMAIN = "docker.io"
 LEGACY_DOMAIN = "index.docker.io"
@@ -35,7 +36,6 @@ _REFERENCE = re.compile(
 )
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _ID_PREFIX = re.compile(r"(?:sha256:)?([a-f0-9]{1,64})")
-_STRICT_DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}")
 
 
 @dataclass(frozen=True, order=True)
@@ -107,8 +107,8 @@ def parse(text: str) -> Reference:
     found = Reference(**match.groupdict(default=""))
     if len(found.path) > NAME_LIMIT:
         raise InvalidError(f"invalid reference format: repository name must not be more than {NAME_LIMIT} characters")
-    if found.digest and not _STRICT_DIGEST.fullmatch(found.digest):
-        raise InvalidError(f"invalid reference format: {found.digest!r} is not a sha256, sha384 or sha512 digest")
+    if found.digest and not is_digest(found.digest):
+        raise InvalidError(f"invalid reference format: {found.digest!r} is not a sha256 or sha512 digest")
     return found
 
 
@@ -123,14 +123,23 @@ def _split_domain(text: str) -> tuple[str, str]:
     return domain, rest
 
 
+def is_digest(text: str) -> bool:
+    """Whether `text` is a digest as a whole."""
+    try:
+        digests.parse(text)
+    except InvalidError:
+        return False
+    return True
+
+
 def digest_in(text: str) -> str:
-    """The digest that `text` is as a whole, with or without its algorithm in front when it is a full sha256; else empty."""
+    """The digest that `text` is as a whole; 64 hexadecimal digits alone are a sha256. Empty for anything else."""
     if _IDENTIFIER.fullmatch(text):
         return f"sha256:{text}"
-    return text if _STRICT_DIGEST.fullmatch(text) else ""
+    return text if is_digest(text) else ""
 
 
 def id_prefix(text: str) -> str:
-    """The hexadecimal digits of `text` when it can be the beginning of an image id (`sha256:` may stand before it); else empty."""
+    """The digits of `text` when it can be the beginning of an image's id, `sha256:` before it or not; else empty."""
     match = _ID_PREFIX.fullmatch(text)
     return match[1] if match else ""

@@ -4,17 +4,18 @@ Sources: the OCI image specification 1.1 (image-layout.md, manifest.md, config.m
 fields of `config` that OCI doesn't have, distribution's manifest-v2-2.md and moby's image specification 1.3.
 
 Everything here came from outside once. The types check a document's shape; `check_descriptor`, `read_manifest` and
-`read_config` check what a shape can't say: digests that are digests, sizes that are bearable, layers that belong together.
+`read_config` check what a shape can't say: digests that are digests, sizes that are bearable, layers that fit.
 """
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
 from ..errors import InvalidError
+from ..storage import digest as digests
 from .documents import Document, read_whole
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -32,10 +33,8 @@ REF_NAME = "org.opencontainers.image.ref.name"
 MANIFEST_LIMIT = 4 << 20
 """Bytes. Registries refuse larger manifests, and a document is held in memory as a whole."""
 CONFIG_LIMIT = 8 << 20
-LAYER_LIMIT = 127
-"""Layers of one image: Docker's own limit."""
-
-_DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
+LAYER_LIMIT = 120
+"""Layers of one image: what the storage drivers can stack (storage/driver.py)."""
 
 
 class Platform(Document):
@@ -46,7 +45,7 @@ class Platform(Document):
     variant: str = ""
 
 
-class Descriptor(Document):
+class Descriptor(Document, kw_only=True):
     """A reference to a blob: its type, its digest and its size in bytes (OCI descriptor.md)."""
 
     media_type: str
@@ -63,7 +62,7 @@ class Descriptor(Document):
         return (self.annotations or {}).get(REF_NAME, "")
 
 
-class Manifest(Document):
+class Manifest(Document, kw_only=True):
     """One image for one platform: its configuration and its layers, lowest first (OCI manifest.md)."""
 
     schema_version: int
@@ -75,7 +74,7 @@ class Manifest(Document):
     annotations: dict[str, str] | None = None
 
 
-class Index(Document):
+class Index(Document, kw_only=True):
     """A list of manifests: one image for several platforms, or the names of a layout's images (OCI image-index.md)."""
 
     schema_version: int
@@ -87,7 +86,7 @@ class Index(Document):
 class Layout(Document):
     """`oci-layout`, the file that makes a directory a layout (OCI image-layout.md)."""
 
-    image_layout_version: str = "1.0.0"
+    image_layout_version: str
 
 
 class Healthcheck(Document, rename="pascal"):
@@ -114,11 +113,11 @@ class RunConfig(Document, rename="pascal"):
     """
 
     user: str | None = None
-    exposed_ports: dict[str, dict[str, msgspec.Raw]] | None = None
+    exposed_ports: dict[str, dict[str, Any] | None] | None = None
     env: list[str] | None = None
     entrypoint: list[str] | None = None
     cmd: list[str] | None = None
-    volumes: dict[str, dict[str, msgspec.Raw]] | None = None
+    volumes: dict[str, dict[str, Any] | None] | None = None
     working_dir: str | None = None
     labels: dict[str, str] | None = None
     stop_signal: str | None = None
@@ -145,7 +144,7 @@ class History(Document, rename=None):
     empty_layer: bool = False
 
 
-class ImageConfig(Document, rename=None):
+class ImageConfig(Document, kw_only=True, rename=None):
     """The configuration of an image. The digest of this document is the image's id (OCI config.md)."""
 
     created: str | None = None
@@ -168,10 +167,9 @@ def check_descriptor(descriptor: Descriptor, what: str, limit: int = 1 << 62) ->
     """Refuse a descriptor that can't be followed.
 
     Raises:
-        InvalidError: its digest is not a sha256, or its size is negative or above `limit`.
+        InvalidError: its digest is none, or its size is negative or above `limit`.
     """
-    if not _DIGEST.fullmatch(descriptor.digest):
-        raise InvalidError(f"{what}: {descriptor.digest[:100]!r} is not a sha256 digest")
+    digests.check(descriptor.digest)
     if not 0 <= descriptor.size <= limit:
         raise InvalidError(f"{what}: a size of {descriptor.size} bytes is not acceptable (limit {limit})")
 
@@ -205,8 +203,7 @@ def read_config(data: bytes, what: str) -> ImageConfig:
     if config.rootfs.type != "layers":
         raise InvalidError(f"{what} has a root filesystem of type {config.rootfs.type[:100]!r}, not `layers`")
     for diff_id in config.rootfs.diff_ids:
-        if not _DIGEST.fullmatch(diff_id):
-            raise InvalidError(f"{what}: the diff id {diff_id[:100]!r} is not a sha256 digest")
+        digests.check(diff_id)
     return config
 
 
@@ -223,7 +220,7 @@ def check_pair(manifest: Manifest, config: ImageConfig, what: str) -> None:
 
 def timestamp(moment: datetime) -> str:
     """A moment as RFC 3339 in UTC, the way Go writes it into image configurations."""
-    text = moment.astimezone(timezone.utc).isoformat().removesuffix("+00:00")
+    text = moment.astimezone(UTC).isoformat().removesuffix("+00:00")
     return (text.rstrip("0") if "." in text else text) + "Z"
 
 
@@ -235,4 +232,4 @@ def moment(text: str | None) -> datetime | None:
         found = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -66,7 +66,26 @@ def test_refused_in_dockers_words(text: str, words: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "/", "a/", "/a", "a//b", "a:", ":a", "a:b:c", "a:b/c:d", "x@", "x@sha256:12", "a..b", "a___b", "-a", "a-", "a.", "_a"]
+    [
+        "",
+        " ",
+        "/",
+        "a/",
+        "/a",
+        "a//b",
+        "a:",
+        ":a",
+        "a:b:c",
+        "a:b/c:d",
+        "x@",
+        "x@sha256:12",
+        "a..b",
+        "a___b",
+        "-a",
+        "a-",
+        "a.",
+        "_a",
+    ]
     + ["x:" + "t" * 129, "x:.a", "x:-a", "ä", "x:ä", "a b", "x\n", "x:y\n", "x:y\x00", "../x", "[::1", "a.b.-/x", "x:١"]
     + ["http://host/x", "x@" + DIGEST + ":y", "h:99a/x", "--rm"],
 )
@@ -87,7 +106,14 @@ def test_latest_is_added_only_where_nothing_was_said() -> None:
 
 @pytest.mark.parametrize(
     ("text", "digest", "prefix"),
-    [(HEX, DIGEST, HEX), (DIGEST, DIGEST, HEX), ("sha256:12ab", "", "12ab"), ("12ab", "", "12ab"), ("alpine", "", ""), ("", "", "")]
+    [
+        (HEX, DIGEST, HEX),
+        (DIGEST, DIGEST, HEX),
+        ("sha256:12ab", "", "12ab"),
+        ("12ab", "", "12ab"),
+        ("alpine", "", ""),
+        ("", "", ""),
+    ]
     + [("sha512:" + HEX * 2, "sha512:" + HEX * 2, ""), ("12AB", "", ""), ("sha256:", "", "")],
 )
 def test_ids_and_their_beginnings(text: str, digest: str, prefix: str) -> None:

@@ -1,0 +1,81 @@
+"""The store as a directory: made when it is missing, refused when a newer version of the engine made it otherwise.
+
+The whole tree is described, field by field, in docs/decisions/0004-store-format.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .. import atomic, locks
+from ..errors import StoreError
+from ..paths import Paths
+from . import spec
+from .documents import Document, read, write
+
+FORMAT = 1
+"""The format this version writes. A change of what is on disk that an older version would misread raises it."""
+MIN_READER = 1
+"""The oldest format whose readers understand what this version writes."""
+
+
+class Version(Document, rename=None):
+    """version.json: `format` is what the store was made as, `min_reader` the least format a reader must know."""
+
+    format: int
+    min_reader: int
+
+
+def prepare(paths: Paths) -> None:
+    """Make the store where there is none, and check that this version can read the one that is there.
+
+    A store that is there is only read, so that it may be mounted read-only.
+
+    Raises:
+        StoreError: a newer version made it, or it can't be made here.
+    """
+    try:
+        data = paths.version.read_bytes()
+    except FileNotFoundError:
+        _make(paths)
+        return
+    except OSError as problem:
+        raise StoreError(f"{paths.version} can't be read: {problem.strerror}") from problem
+    version = read(data, Version, str(paths.version))
+    if version.min_reader > FORMAT:
+        raise StoreError(
+            f"the store {paths.store} has format {version.format}, this version reads up to {FORMAT}",
+            hint="use the newer rootless that made it, or another store with --root",
+        )
+
+
+def _make(paths: Paths) -> None:
+    try:
+        # Files in it belong to ids of containers: nobody else on the machine may reach a set-user-id program in it.
+        paths.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in _directories(paths):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locks.lock(paths.index_lock):
+            _write_documents(paths)
+    except OSError as problem:
+        raise StoreError(
+            f"the store {paths.store} can't be made: {problem.strerror}", hint="name another place with --root"
+        ) from problem
+
+
+def _directories(paths: Paths) -> list[Path]:
+    images = [paths.tmp, paths.blobs / "sha256", paths.layers, paths.links, paths.pins, paths.cache]
+    return [*images, paths.containers, paths.names, paths.volumes]
+
+
+def _write_documents(paths: Paths) -> None:
+    """The three documents of an empty store, `version.json` last: where it stands, everything else does.
+
+    The caller holds the index's lock. An index that is there stays: a kill may have come between it and the version.
+    """
+    if not paths.oci_layout.exists():
+        atomic.write(paths.oci_layout, write(spec.Layout(image_layout_version="1.0.0")), tmp=paths.tmp)
+    if not paths.index.exists():
+        empty = spec.Index(schema_version=2, media_type=spec.OCI_INDEX, manifests=[])
+        atomic.write(paths.index, write(empty), tmp=paths.tmp)
+    atomic.write(paths.version, write(Version(format=FORMAT, min_reader=MIN_READER)), tmp=paths.tmp)

@@ -1,0 +1,245 @@
+"""The images of a store: an OCI image layout with names in its index (index.py) and documents and layers in its blobs.
+
+An image is what one configuration says; its id is that document's digest. Reading takes no lock, because the index is
+replaced by rename; whoever changes it holds its lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+
+from .. import atomic, locks
+from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError
+from ..paths import Paths
+from ..storage import digest as digests
+from ..storage.blobs import Blobs
+from . import documents, index, layout, reference, spec
+from .pins import Pin
+from .reference import Reference
+from .spec import Descriptor, ImageConfig, Index, Manifest
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of an image.
+
+    Attributes:
+        blob: digest, size and media type of the blob, compressed as it came.
+        diff_id: the digest of its plain tar.
+        chain_id: names it together with all layers below it; the key of the unpacked layer.
+    """
+
+    blob: Descriptor
+    diff_id: str
+    chain_id: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of the store, read.
+
+    Attributes:
+        id: `sha256:...`, the digest of the configuration.
+        descriptor: of the manifest, as the index has it.
+        names: with tag, in alphabetical order.
+        digests: `name@sha256:...` for each manifest it was pulled or pushed as.
+    """
+
+    id: str
+    descriptor: Descriptor
+    manifest: Manifest
+    config: ImageConfig
+    names: tuple[Reference, ...] = ()
+    digests: tuple[Reference, ...] = ()
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Lowest first."""
+        chain = digests.chain_ids(self.config.rootfs.diff_ids)
+        parts = zip(self.manifest.layers, self.config.rootfs.diff_ids, chain, strict=True)
+        return tuple(Layer(*part) for part in parts)
+
+    @property
+    def diff_ids(self) -> list[str]:
+        return self.config.rootfs.diff_ids
+
+    @property
+    def chain_ids(self) -> list[str]:
+        """Of each layer, lowest first; the last one stands for the whole root filesystem."""
+        return [layer.chain_id for layer in self.layers]
+
+    @property
+    def run(self) -> spec.RunConfig:
+        """What a container of it is started with by default."""
+        return self.config.run
+
+    @property
+    def created(self) -> datetime | None:
+        return spec.moment(self.config.created)
+
+    @property
+    def short_id(self) -> str:
+        """The 12 hexadecimal digits that tables show."""
+        return self.id.partition(":")[2][:12]
+
+
+class ImageStore:
+    """The images under `paths.store`, which is made when it is missing."""
+
+    def __init__(self, paths: Paths) -> None:
+        """Open the store.
+
+        Raises:
+            StoreError: it is of a newer format, or can't be made.
+        """
+        layout.prepare(paths)
+        self.paths = paths
+        self.blobs = Blobs(paths)
+
+    def resolve(self, text: str) -> Image:
+        """The image that a name, a digest, an id or the beginning of an id means.
+
+        A name goes before an id of the same spelling. `names` and `digests` are those of the manifest that was found.
+
+        Raises:
+            NotFoundError: `No such image: ...`.
+            ConflictError: several ids begin so.
+            InvalidError: the text can be neither a name nor an id.
+            StoreError: the image's documents are missing or damaged.
+        """
+        contents = self.read_index()
+        names = index.names(contents)
+        entry = self._by_name(text, names) or self._by_id(text, contents)
+        if entry is None:
+            raise NotFoundError(
+                f"No such image: {text if reference.digest_in(text) else reference.parse(text).tagged()}"
+            )
+        return self._load(entry, names)
+
+    def _by_name(self, text: str, names: dict[Reference, Descriptor]) -> Descriptor | None:
+        if reference.digest_in(text):
+            return None
+        wanted = reference.parse(text).tagged()
+        if not wanted.digest:
+            return names.get(wanted)
+        # With a digest the tag only decorates, as in Docker: `name:tag@digest` is `name@digest`.
+        pairs = ((name, entry) for name, entry in names.items() if name.name == wanted.name)
+        return next((e for name, e in pairs if wanted.digest in (name.digest, e.digest)), None)
+
+    def _by_id(self, text: str, contents: Index) -> Descriptor | None:
+        digest, prefix = reference.digest_in(text), reference.id_prefix(text)
+        if not prefix:
+            return next((e for e in index.images_of(contents) if e.digest == digest), None)
+        found: dict[str, Descriptor] = {}
+        for entry in _distinct(contents):
+            with suppress(InvalidError, NotFoundError):  # what can't be read is not what was meant
+                config = self._manifest(entry).config.digest
+                if config.startswith(f"sha256:{prefix}") or entry.digest == digest:
+                    found.setdefault(config, entry)
+        if len(found) > 1:
+            raise ConflictError(f"multiple images found with provided prefix: {text}", hint="give more of the id")
+        return next(iter(found.values()), None)
+
+    def all(self, on_damage: Callable[[RootlessError], None] | None = None) -> list[Image]:
+        """Every image, the newest first, those without a name too; manifests of one configuration are one image.
+
+        Args:
+            on_damage: told about each image that can't be read; it is left out.
+        """
+        contents = self.read_index()
+        names = index.names(contents)
+        images: dict[str, Image] = {}
+        for entry in _distinct(contents):
+            try:
+                image = self._load(entry, names)
+            except RootlessError as problem:
+                if on_damage is not None:
+                    on_damage(problem)
+                continue
+            images[image.id] = _joined(images.get(image.id), image)
+        return sorted(images.values(), key=lambda image: image.config.created or "", reverse=True)
+
+    def tag(self, image: Image, name: Reference) -> None:
+        """Let `name` (with a tag) lead to the image, whatever it led to before."""
+        with self.changing() as contents:
+            index.give(contents, name, image.descriptor)
+
+    def read_index(self) -> Index:
+        """The index as it stands. It is replaced as a whole, so that no lock is needed to read it."""
+        return documents.read_whole(self._index_bytes(), Index, str(self.paths.index))
+
+    def _index_bytes(self) -> bytes:
+        try:
+            return self.paths.index.read_bytes()
+        except OSError as problem:
+            raise StoreError(f"{self.paths.index} can't be read: {problem.strerror}") from problem
+
+    @contextmanager
+    def changing(self) -> Iterator[Index]:
+        """The index, to be changed inside the block and then replaced; as it was when the block raises."""
+        with locks.lock(self.paths.index_lock):
+            before = self._index_bytes()
+            contents = documents.read_whole(before, Index, str(self.paths.index))
+            yield contents
+            after = documents.write(contents)
+            if after != before:
+                atomic.write(self.paths.index, after, tmp=self.paths.tmp, mode=0o644)
+
+    def publish(self, pin: Pin, config: ImageConfig, layers: list[Descriptor], name: Reference | None) -> Image:
+        """Make an image of a configuration and of layers whose blobs the caller has pinned.
+
+        Its documents are in place before the index tells of them.
+        """
+        document = self._document(pin, documents.write(config), spec.OCI_CONFIG)
+        manifest = Manifest(schema_version=2, media_type=spec.OCI_MANIFEST, config=document, layers=layers)
+        descriptor = self._document(pin, documents.write(manifest), spec.OCI_MANIFEST)
+        with self.changing() as contents:
+            if name is None:
+                index.keep(contents, descriptor)
+            else:
+                index.give(contents, name, descriptor)
+        return self._load(descriptor, {})
+
+    def _document(self, pin: Pin, data: bytes, media_type: str) -> Descriptor:
+        pin.add(digests.of(data))
+        digest, size = self.blobs.add(data)
+        return Descriptor(media_type=media_type, digest=digest, size=size)
+
+    def _load(self, entry: Descriptor, names: dict[Reference, Descriptor]) -> Image:
+        """Read one image.
+
+        Raises:
+            StoreError: a document of it is missing, damaged or not what it should be.
+        """
+        try:
+            manifest = self._manifest(entry)
+            config = spec.read_config(self.blobs.read(manifest.config.digest, spec.CONFIG_LIMIT), "the configuration")
+            spec.check_pair(manifest, config, "the manifest")
+        except (InvalidError, NotFoundError) as problem:
+            raise StoreError(f"image {entry.ref_name or entry.digest} is damaged: {problem}") from problem
+        own = sorted(name for name, other in names.items() if other.digest == entry.digest)
+        tagged, digested = (tuple(n for n in own if bool(n.digest) is kind) for kind in (False, True))
+        return Image(manifest.config.digest, entry, manifest, config, tagged, digested)
+
+    def _manifest(self, entry: Descriptor) -> Manifest:
+        spec.check_descriptor(entry, "the index", spec.MANIFEST_LIMIT)
+        return spec.read_manifest(self.blobs.read(entry.digest, spec.MANIFEST_LIMIT), "the manifest")
+
+
+def _distinct(contents: Index) -> list[Descriptor]:
+    return list({entry.digest: entry for entry in reversed(index.images_of(contents))}.values())[::-1]
+
+
+def _joined(first: Image | None, second: Image) -> Image:
+    """One image of two manifests of the same configuration (the same layers, compressed otherwise)."""
+    if first is None:
+        return second
+    return replace(
+        first,
+        names=tuple(sorted({*first.names, *second.names})),
+        digests=tuple(sorted({*first.digests, *second.digests})),
+    )
