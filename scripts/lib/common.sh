@@ -54,6 +54,15 @@ need_venv() {
     VENV=$(find_venv)
 }
 
+# --- Debian's packages -----------------------------------------------------------------------------------------------
+
+missing_packages() { # PACKAGE...
+    dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null |
+        awk -v wanted="$*" '
+            $2 == "installed" { there[$1] }
+            END { n = split(wanted, names, " "); for (i = 1; i <= n; i++) if (!(names[i] in there)) print names[i] }'
+}
+
 # --- somebody else ---------------------------------------------------------------------------------------------------
 
 has_subordinate_ids() { # USER
@@ -100,6 +109,27 @@ as_test_user() { # TMPDIR COMMAND...
     home=$(getent passwd "$TEST_USER" | cut -d: -f6)
     cleanly "$home" "$TEST_USER" "$tmp" setpriv --reuid "$TEST_USER" --regid "$(id -g "$TEST_USER")" --init-groups \
         --inh-caps=-all -- "$@"
+}
+
+# SCRATCH/user is the test user's, who can only pass through SCRATCH.
+share_scratch() { # SCRATCH
+    chmod 0711 "$1"
+    install -d -o "$TEST_USER" -g "$(id -g "$TEST_USER")" -m 0700 "$1/user"
+}
+
+# The test user must reach the checkout and its interpreter. Below a closed directory (root's home) they can't: take a copy
+# to SCRATCH, with an environment of its own, and go on there.
+need_reachable_checkout() { # SCRATCH; changes CHECKOUT and VENV
+    local copy=$1/checkout
+    as_test_user / "$VENV/bin/python" -c 'import rootless, click' 2>/dev/null && return
+    say "$TEST_USER can't reach $CHECKOUT: going on with a copy of it"
+    mkdir "$copy"
+    tar --create --directory "$CHECKOUT" --exclude=./.git --exclude=./.venv --exclude=__pycache__ --exclude='./.*_cache' . |
+        tar --extract --directory "$copy" --no-same-owner
+    chmod -R go+rX "$copy"
+    CHECKOUT=$copy
+    "$CHECKOUT/scripts/setup"
+    VENV=$CHECKOUT/.venv
 }
 
 # What containers wrote may belong to subordinate ids, which only root or a user namespace with the same ids can remove.
