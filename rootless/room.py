@@ -149,7 +149,9 @@ class _Helper:
             self.pid = os.posix_spawnp(name, arguments, os.environ, file_actions=actions)
         except OSError as problem:
             os.close(self.output)
-            raise UnavailableError(f"{name}: {problem.strerror}", hint="an administrator can run: apt-get install uidmap") from problem
+            raise UnavailableError(
+                f"{name}: {problem.strerror}", hint="an administrator can run: apt-get install uidmap"
+            ) from problem
         finally:
             os.close(write)
 

@@ -28,6 +28,19 @@ def set_name(name: str) -> None:
     check(libc.prctl(PR_SET_NAME, ctypes.c_char_p(os.fsencode(name)[:15]), 0, 0, 0))
 
 
+def set_command_line(text: str) -> None:
+    """Overwrite what /proc/PID/cmdline shows of this process, cut to the room that its real arguments take.
+
+    The kernel reads it from the process's own memory, between arg_start and arg_end (fields 48 and 49 of
+    proc_pid_stat(5), which only the process itself is told once it is undumpable).
+    """
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    if start:
+        ctypes.memmove(start, os.fsencode(text)[: end - start].ljust(end - start, b"\0"), end - start)
+
+
 def new_session_keyring() -> None:
     """Leave the caller's session keyring for a new, empty, anonymous one (keyctl_join_session_keyring(3))."""
     syscall("keyctl", KEYCTL_JOIN_SESSION_KEYRING, None, 0, 0, 0)

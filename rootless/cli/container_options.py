@@ -1,0 +1,176 @@
+"""The options that describe a container, the same for `run` and `create`, and how their texts are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import click
+
+from ..container.record import Ulimit
+from ..container.spec import Options
+from ..errors import NotFoundError, UsageError
+
+_OPTIONS = (
+    click.option("--name", default="", help="Assign a name to the container"),
+    click.option("-i", "--interactive", is_flag=True, help="Keep STDIN open even if not attached"),
+    click.option("-t", "--tty", is_flag=True, help="Allocate a pseudo-TTY"),
+    click.option("-e", "--env", multiple=True, metavar="LIST", help="Set environment variables"),
+    click.option("--env-file", multiple=True, metavar="FILE", help="Read in a file of environment variables"),
+    click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory inside the container"),
+    click.option("-u", "--user", default="", metavar="USER", help="Username or UID (format: <name|uid>[:<group|gid>])"),
+    click.option("--group-add", multiple=True, metavar="LIST", help="Add additional groups to join"),
+    click.option("--entrypoint", metavar="PATH", help="Overwrite the default ENTRYPOINT of the image"),
+    click.option("-h", "--hostname", default="", metavar="NAME", help="Container host name"),
+    click.option("--domainname", default="", metavar="NAME", help="Container NIS domain name"),
+    click.option("-l", "--label", multiple=True, metavar="LIST", help="Set meta data on a container"),
+    click.option("--init", is_flag=True, help="Run an init that forwards signals and reaps processes"),
+    click.option("--read-only", is_flag=True, help="Mount the container's root filesystem as read only"),
+    click.option("--tmpfs", multiple=True, metavar="LIST", help="Mount a tmpfs directory"),
+    click.option("--shm-size", default="64m", metavar="BYTES", help="Size of /dev/shm"),
+    click.option("--ulimit", multiple=True, metavar="LIST", help="Ulimit options"),
+    click.option("--cap-add", multiple=True, metavar="LIST", help="Add Linux capabilities"),
+    click.option("--cap-drop", multiple=True, metavar="LIST", help="Drop Linux capabilities"),
+    click.option("--privileged", is_flag=True, help="Give extended privileges to this container"),
+    click.option("--security-opt", multiple=True, metavar="LIST", help="Security Options"),
+)
+
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+
+
+def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command with all of them."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequence[str], **given: Any) -> Options:
+    """What the options say, checked as far as a text can be.
+
+    Raises:
+        UsageError: a text that means nothing.
+        NotFoundError: a file that is not there.
+    """
+    security = _Security(given.pop("security_opt"))
+    return Options(
+        command=command,
+        env=tuple(environment(env, env_file)),
+        labels=dict(_label(text) for text in given.pop("label")),
+        tmpfs=dict(_tmpfs(text) for text in given.pop("tmpfs")),
+        shm_size=size(given.pop("shm_size"), "--shm-size"),
+        ulimits=tuple(ulimit(text) for text in given.pop("ulimit")),
+        no_new_privileges=security.no_new_privileges,
+        seccomp=security.seccomp,
+        **given,
+    )
+
+
+def environment(items: Iterable[str], files: Iterable[str]) -> Iterator[str]:
+    """`NAME=value` items, those of the files first. A NAME alone takes the caller's value, if there is one."""
+    for path in files:
+        yield from _resolve(_env_file(path))
+    yield from _resolve(items)
+
+
+def _resolve(items: Iterable[str]) -> Iterator[str]:
+    for item in items:
+        name, equals, _ = item.partition("=")
+        if not name:
+            raise invalid(item, "--env", f"invalid environment variable: {item}")
+        if equals:
+            yield item
+        elif name in os.environ:
+            yield f"{name}={os.environ[name]}"
+
+
+def _env_file(path: str) -> Iterator[str]:
+    """The lines of an env file, by Docker's rules: no quoting, `#` only at a line's beginning, no blanks in a name."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().removeprefix("\ufeff").splitlines()
+    except OSError as problem:
+        raise NotFoundError(f"open {path}: {(problem.strerror or '').lower()}") from problem
+    except UnicodeDecodeError as problem:
+        raise UsageError(f"env file {path} contains invalid utf8 bytes (at {problem.start})") from problem
+    for line in lines:
+        text = line.lstrip()
+        if text and not text.startswith("#"):
+            name = text.partition("=")[0]
+            if re.search(r"\s", name):
+                raise UsageError(f"invalid env file ({path}): variable '{name}' contains whitespaces")
+            yield text
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
+def _tmpfs(text: str) -> tuple[str, str]:
+    path, _, options = text.partition(":")
+    if not path.startswith("/"):
+        raise invalid(text, "--tmpfs", f"invalid mount path: '{path}' mount path must be absolute")
+    return path, options
+
+
+def size(text: str, flag: str) -> int:
+    """A number of bytes with Docker's suffixes b, k, m, g, t, p (powers of 1024), in any case, also as kb, mb ..."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?", text.strip().lower())
+    if match is None:
+        raise invalid(text, flag, f"invalid size: '{text}'")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def ulimit(text: str) -> Ulimit:
+    """`NAME=SOFT[:HARD]`; -1 is unlimited, a hard limit left out equals the soft one."""
+    from ..runtime.privileges import LIMITS
+
+    name, _, values = text.partition("=")
+    soft, _, hard = values.partition(":")
+    if not re.fullmatch(r"-?\d+(:-?\d+)?", values):
+        raise invalid(text, "--ulimit", f"invalid ulimit argument: {text}")
+    if name not in LIMITS:
+        raise invalid(text, "--ulimit", f"invalid ulimit type: {name}")
+    limit = Ulimit(name, int(soft), int(hard or soft))
+    if limit.hard >= 0 and (limit.soft < 0 or limit.soft > limit.hard):
+        message = f"ulimit soft limit must be less than or equal to hard limit: {limit.soft} > {limit.hard}"
+        raise invalid(text, "--ulimit", message)
+    return limit
+
+
+class _Security:
+    """`--security-opt`: no-new-privileges, seccomp=, and those that ask for what is so anyway."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.no_new_privileges = False
+        self.seccomp = ""
+        for text in texts:
+            self._read(text)
+
+    def _read(self, text: str) -> None:
+        name, value = re.match(r"([^=:]*)[=:]?(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+        if name == "no-new-privileges" and value in ("", "true", "false"):
+            self.no_new_privileges = value != "false"
+        elif name == "seccomp" and value:
+            self.seccomp = _seccomp(value)
+        elif text not in ("apparmor=unconfined", "label=disable"):
+            hint = "there are: no-new-privileges, seccomp=unconfined, seccomp=builtin, seccomp=FILE"
+            raise UsageError(f'invalid argument "{text}" for "--security-opt" flag: unknown option', hint=hint)
+
+
+def _seccomp(value: str) -> str:
+    if value == "unconfined":
+        return value
+    if value == "builtin":
+        return ""
+    from ..runtime.seccomp import read_profile
+
+    return read_profile(value).decode()
+
+
+def invalid(value: str, flag: str, reason: str) -> UsageError:
+    """Docker's form for an option's bad value."""
+    return UsageError(f'invalid argument "{value}" for "{flag}" flag: {reason}')

@@ -1,0 +1,166 @@
+"""The command `rootless`: a table of commands, imported when they are called, and the one place where an error becomes
+a line of text and an exit code.
+
+Words and codes are the Docker CLI's: an unknown option ends with 125, an unknown command and a wrong number of arguments
+with 1, other failures with 1, the engine's in `run`, `create`, `start` and `exec` with 125.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from .. import __version__
+from ..errors import CommandError, RootlessError
+from .context import Context
+from .options import Command, Group
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "history": ("rootless.cli.history:history", "Show the history of an image"),
+    "images": ("rootless.cli.images:images", "List images"),
+    "import": ("rootless.cli.import_:import_", "Import the contents from a tarball to create a filesystem image"),
+    "inspect": ("rootless.cli.inspect:inspect", "Return low-level information on containers and images"),
+    "ps": ("rootless.cli.ps:ps", "List containers"),
+    "rm": ("rootless.cli.rm:rm", "Remove one or more containers"),
+    "rmi": ("rootless.cli.rmi:rmi", "Remove one or more images"),
+    "run": ("rootless.cli.run:run", "Create and run a new container from an image"),
+    "tag": ("rootless.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+    "version": ("rootless.cli.version:version", "Show the version of the engine and what it stands on"),
+}
+"""Each command's place and its line in the help: listing them imports none."""
+
+GROUPS: dict[str, tuple[str, dict[str, str]]] = {
+    "container": ("Manage containers", {"inspect": "inspect", "ls": "ps", "rm": "rm", "run": "run"}),
+    "image": (
+        "Manage images",
+        {"history": "history", "import": "import", "inspect": "inspect", "ls": "images", "rm": "rmi", "tag": "tag"},
+    ),
+}
+"""Docker's groups: their words, and the commands these stand for."""
+
+ENGINE_FAILED = 125
+ENGINE_COMMANDS = frozenset({"run", "create", "start", "exec"})
+"""The commands whose own exit code is the container's, so that the engine's failures need one that stands apart."""
+
+
+class _Rootless(Group):
+    """The table above as a click group."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS.keys() | GROUPS.keys())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            return load(cmd_name)
+        if cmd_name in GROUPS:
+            return _Family(cmd_name)
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Management Commands"):
+            formatter.write_dl([(name, text) for name, (text, _) in sorted(GROUPS.items())])
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
+
+
+class _Family(Group):
+    """`rootless container ...` and its like: the same commands under Docker's longer names."""
+
+    def __init__(self, name: str) -> None:
+        self.text, self.members = GROUPS[name]
+        super().__init__(name, help=self.text)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.members)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return load(self.members[cmd_name]) if cmd_name in self.members else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(word, COMMANDS[command][1]) for word, command in sorted(self.members.items())])
+
+
+def load(command: str) -> Command:
+    """Import a command's module and give its click command."""
+    module, _, attribute = COMMANDS[command][0].partition(":")
+    found: Command = getattr(import_module(module), attribute)
+    return found
+
+
+@click.group(cls=_Rootless)
+@click.option("--root", metavar="DIR", help="Where images and containers are kept [$ROOTLESS_ROOT]")
+@click.option(
+    "--storage-driver",
+    metavar="NAME",
+    envvar="ROOTLESS_STORAGE_DRIVER",
+    default="auto",
+    help="overlay, or auto (default)",
+)
+@click.option("-D", "--debug", is_flag=True, help="Show the plan and tracebacks")
+@click.version_option(__version__, "-v", "--version", message="rootless version %(version)s")
+@click.pass_context
+def rootless(ctx: click.Context, root: str | None, storage_driver: str, debug: bool) -> None:
+    """Containers for people who have no root: no daemon, no administrator."""
+    ctx.obj = Context(root=root, driver=storage_driver, debug=debug)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = rootless.main(words, prog_name="rootless", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        code = end.exit_code
+    except click.ClickException as problem:
+        code = _tell_usage(problem)
+    except RootlessError as problem:
+        code = _tell(problem, _is_engine_command(words), _wants_debug(words))
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter's own flush at exit must not complain about it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 141
+    except (KeyboardInterrupt, click.Abort):
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell_usage(problem: click.ClickException) -> int:
+    """Docker's words for a command line that does not parse; unknown or bad options 125, everything else 1."""
+    ctx = getattr(problem, "ctx", None)
+    path = ctx.command_path if ctx is not None else "rootless"
+    code, text = 125, problem.format_message()
+    if isinstance(problem, click.NoSuchOption):
+        text = f"unknown {'shorthand ' if not problem.option_name.startswith('--') else ''}flag: {problem.option_name}"
+    elif isinstance(problem, click.BadOptionUsage):
+        text = f"flag needs an argument: {problem.option_name}"
+    elif not isinstance(problem, click.BadParameter) or isinstance(problem, click.MissingParameter):
+        code = 1
+    print(f"rootless: {text}; see '{path} --help'", file=sys.stderr)
+    return code
+
+
+def _is_engine_command(words: list[str]) -> bool:
+    return any(word in ENGINE_COMMANDS for word in [w for w in words if not w.startswith("-")][:2])
+
+
+def _wants_debug(words: list[str]) -> bool:
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None and isinstance(ctx.obj, Context):
+        return ctx.obj.debug
+    return "--debug" in words[:1] or "-D" in words[:1]
+
+
+def _tell(problem: RootlessError, engine: bool, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(problem)
+    print(f"rootless: {problem}", file=sys.stderr)
+    if engine and not isinstance(problem, CommandError):
+        return ENGINE_FAILED
+    return problem.exit_code

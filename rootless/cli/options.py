@@ -1,0 +1,131 @@
+"""How options are read: click, with the habits of Docker's command line that click does not share.
+
+A boolean takes a value behind an equals sign (`--rm=false`), also in its short form (`-t=true`); a wrong number of
+arguments has Docker's words; nothing after the image of `run` is an option of ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import click
+
+TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+"""What Go's strconv.ParseBool takes."""
+
+
+class Command(click.Command):
+    """A command of ours.
+
+    Attributes:
+        at_least, at_most: how many arguments it takes; None for any number.
+    """
+
+    def __init__(
+        self, *args: Any, at_least: int = 0, at_most: int | None = None, interspersed: bool = True, **kwargs: Any
+    ) -> None:
+        settings = kwargs.setdefault("context_settings", {})
+        settings.setdefault("help_option_names", ["--help"])
+        settings.setdefault("max_content_width", 120)
+        settings["allow_interspersed_args"] = interspersed
+        super().__init__(*args, **kwargs)
+        self.at_least, self.at_most = at_least, at_most
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, _Booleans(self, ctx).rewrite(args))
+        given = _count_arguments(self, ctx)
+        if given < self.at_least or (self.at_most is not None and given > self.at_most):
+            self._complain(ctx)
+        return rest
+
+    def _complain(self, ctx: click.Context) -> NoReturn:
+        if self.at_most == self.at_least:
+            wanted = (
+                f"requires {self.at_least} argument{'s' * (self.at_least != 1)}"
+                if self.at_least
+                else "accepts no arguments"
+            )
+        elif self.at_most is None:
+            wanted = f"requires at least {self.at_least} argument{'s' * (self.at_least != 1)}"
+        else:
+            wanted = f"requires at least {self.at_least} and at most {self.at_most} arguments"
+        raise click.UsageError(f"'{ctx.command_path}' {wanted}", ctx)
+
+
+class Group(click.Group):
+    """A group whose unknown commands are told in Docker's words."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        settings = kwargs.setdefault("context_settings", {})
+        settings.setdefault("help_option_names", ["-h", "--help"] if not args else ["--help"])
+        settings.setdefault("max_content_width", 120)
+        super().__init__(*args, **kwargs)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.UsageError(f"unknown command: {ctx.command_path} {args[0]}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _count_arguments(command: click.Command, ctx: click.Context) -> int:
+    count = 0
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument):
+            value = ctx.params.get(parameter.name or "")
+            count += len(value) if isinstance(value, tuple) else value is not None
+    return count
+
+
+class _Booleans:
+    """Rewrites `--flag=VALUE` and `-f=VALUE` of boolean options into what click reads."""
+
+    def __init__(self, command: click.Command, ctx: click.Context) -> None:
+        self.command, self.ctx = command, ctx
+        self.flags: dict[str, click.Option] = {}
+        self.takes_value: set[str] = set()
+        for parameter in command.get_params(ctx):
+            if isinstance(parameter, click.Option):
+                for name in parameter.opts:
+                    if parameter.is_flag:
+                        self.flags[name] = parameter
+                    else:
+                        self.takes_value.add(name)
+
+    def rewrite(self, args: list[str]) -> list[str]:
+        result: list[str] = []
+        words = iter(args)
+        for word in words:
+            if word == "--" or (not word.startswith("-") and not self.ctx.allow_interspersed_args):
+                return [*result, word, *words]
+            result += self._one(word)
+            if self._wants_next(word):
+                result += [value for value in [next(words, None)] if value is not None]
+        return result
+
+    def _one(self, word: str) -> list[str]:
+        name, equals, value = word.partition("=")
+        if not equals or not name.startswith("-"):
+            return [word]
+        last = name if name.startswith("--") else f"-{name[-1]}"
+        if last not in self.flags:
+            return [word]
+        if value not in TRUE | FALSE:
+            message = f'invalid argument "{value}" for "{last}" flag: not a boolean'
+            raise click.BadParameter(message, self.ctx)
+        on = value in TRUE
+        before = [name[:-1]] if not name.startswith("--") and len(name) > 2 else []
+        option = self.flags[last]
+        if on:
+            return [*before, last]
+        return before + option.secondary_opts[:1]
+
+    def _wants_next(self, word: str) -> bool:
+        if word.startswith("--"):
+            return word in self.takes_value
+        for position, letter in enumerate(word[1:], 2):
+            if f"-{letter}" in self.takes_value:
+                return position == len(word)
+        return False

@@ -1,0 +1,44 @@
+"""`rootless rm`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..errors import RootlessError, StoreError
+from .context import Context
+from .options import Command
+
+
+@click.command(cls=Command, at_least=1, short_help="Remove one or more containers")
+@click.option("-f", "--force", is_flag=True, help="Force the removal of a running container (uses SIGKILL)")
+@click.argument("containers", nargs=-1)
+@click.pass_context
+def rm(ctx: click.Context, containers: tuple[str, ...], force: bool) -> int:
+    """Remove one or more CONTAINERS."""
+    context: Context = ctx.obj
+    code = 0
+    for text in containers:
+        try:
+            _remove(context, text, force)
+        except RootlessError as problem:
+            # As in Docker, the others are removed all the same, and --force does not mind what is not there.
+            if force and str(problem).startswith("No such container"):
+                continue
+            print(f"rootless: {problem}", file=sys.stderr)
+            code = problem.exit_code
+        else:
+            print(text)
+    return code
+
+
+def _remove(context: Context, text: str, force: bool) -> None:
+    from ..container import lifecycle
+
+    try:
+        container = context.containers.resolve(text)
+    except StoreError:
+        context.containers.remove_directory(context.containers.id_of(text))
+        return
+    lifecycle.remove(context.engine, container, force=force)

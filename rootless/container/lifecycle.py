@@ -1,0 +1,164 @@
+"""The verbs of a container's life, for the command line and for whoever calls the engine as a library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from .. import atomic, idmap
+from ..errors import ConflictError, NotFoundError
+from ..idmap import IdMap
+from ..image.store import Image, ImageStore
+from ..kernel.process import machine_id
+from ..paths import Paths
+from ..runtime import keeper, launch
+from ..storage import drivers
+from ..storage.driver import StorageDriver
+from ..storage.layers import Layers, LayerSource
+from . import names, spec
+from .record import Record, now
+from .state import ALIVE
+from .store import Container, Containers, kill_if_same
+
+KILL_TIMEOUT = 10.0
+"""Seconds in which a killed container's monitor has to finish."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One caller's engine: the stores under its two roots, each opened when it is first used."""
+
+    paths: Paths
+    driver: str = "auto"
+    debug: bool = False
+
+    @cached_property
+    def idmap(self) -> IdMap:
+        return idmap.detect()
+
+    @cached_property
+    def images(self) -> ImageStore:
+        return ImageStore(self.paths)
+
+    @cached_property
+    def containers(self) -> Containers:
+        return Containers(self.paths)
+
+
+Maker = Callable[[], Container]
+"""Makes a container when it is called: in the monitor's process, so that a command killed before leaves nothing."""
+
+
+def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "") -> Maker:
+    """Check everything that can be checked before a container exists, unpack what is not unpacked yet.
+
+    Raises:
+        NotFoundError: no such image.
+        UsageError: an option that makes no sense.
+    """
+    image = engine.images.resolve(image_name)
+    if name:
+        name = names.validate(name)
+    container_id = os.urandom(32).hex()
+    wanted = spec.build(options, image, image_name, container_id)
+    driver = drivers.choose(engine.driver)
+    layers = _unpacked(engine, image, driver)
+
+    def make() -> Container:
+        record = Record(
+            id=container_id,
+            name=name or engine.containers.free_name(),
+            created=now(),
+            spec=wanted,
+            driver=driver.name,
+            layers=tuple(layers),
+            idmap=engine.idmap.tag,
+        )
+        return _make(engine, record)
+
+    return make
+
+
+def _unpacked(engine: Engine, image: Image, driver: StorageDriver) -> list[str]:
+    sources = [LayerSource(layer.diff_id, layer.blob.digest) for layer in image.layers]
+    return Layers(engine.paths, engine.idmap).ensure(sources, driver.layer_kind)
+
+
+def _make(engine: Engine, record: Record) -> Container:
+    """Put the container's directory together under tmp/ and publish it."""
+    draft = atomic.new_name(engine.paths.tmp, record.id)
+    draft.mkdir(mode=0o711, parents=True)
+    try:
+        _write_files(draft, record, engine)
+        return engine.containers.publish(record, draft)
+    except BaseException:
+        _discard(draft)
+        raise
+
+
+def _write_files(draft: Path, record: Record, engine: Engine) -> None:
+    owner = (engine.idmap.uids[0].outside, engine.idmap.gids[0].outside)
+    top = (engine.paths.store / record.layers[0]).stat()
+    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    for directory, mode in ("upper", top.st_mode & 0o7777), ("work", 0o700), ("root", 0o755):
+        (draft / directory).mkdir()
+        (draft / directory).chmod(mode)
+    files = {"hosts": hosts, "hostname": record.spec.hostname + "\n", "resolv.conf": _resolv_conf()}
+    for name, text in files.items():
+        (draft / name).write_text(text)
+        (draft / name).chmod(0o644)
+    if os.geteuid() != owner[0]:  # real root's containers belong to a subordinate id
+        for name in ("upper", "work", *files):
+            os.chown(draft / name, *owner)
+
+
+def _resolv_conf() -> str:
+    try:
+        return Path("/etc/resolv.conf").read_text()
+    except OSError:
+        return ""
+
+
+def _discard(draft: Path) -> None:
+    """Remove a draft that holds nothing but what `_write_files` made."""
+    for path in sorted(draft.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    draft.rmdir()
+
+
+def create(engine: Engine, options: spec.Options, image_name: str, name: str = "") -> Container:
+    """Make a container and do not start it."""
+    return plan(engine, options, image_name, name)()
+
+
+def run(engine: Engine, maker: Maker, window: tuple[int, int]) -> launch.Started:
+    """Make and start a container under a monitor of its own. See `launch.launch`."""
+    return launch.launch(keeper.Order(engine.paths, maker, fresh=True, window=window, debug=engine.debug))
+
+
+def remove(engine: Engine, container: Container, *, force: bool = False) -> None:
+    """Remove a container; with `force` also one that runs, which is killed first.
+
+    Raises:
+        ConflictError: it is running; in Docker's words.
+        StoreError: something of it can't be removed.
+    """
+    state = container.state()
+    if state.status in ALIVE:
+        if state.machine_id != machine_id():
+            raise ConflictError(f"container {container.name} is running on {state.host}", hint="remove it from there")
+        if not force:
+            raise ConflictError(
+                f'cannot remove container "/{container.name}": container is {state.status}',
+                hint="stop the container before removing or force remove",
+            )
+        kill_if_same(state.pid, state.pid_started)
+    try:
+        with container.exclusively("remove", wait=KILL_TIMEOUT if force else 0):
+            engine.containers.remove(container)
+    except NotFoundError:
+        if not force:  # with --rm its own monitor was faster
+            raise

@@ -1,0 +1,150 @@
+"""What stands on disk about one container: config.json (what was asked for) and state.json (what became of it).
+
+Fields that a newer version added are kept when an older one rewrites a document: `merge` changes only what it names.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from ..errors import StoreError
+from .state import Status
+
+
+class Ulimit(msgspec.Struct, frozen=True):
+    """One resource limit (setrlimit(2)); -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a container shall be: the options of `run` and `create` laid over the image's own configuration.
+
+    Attributes:
+        argv: the command as executed, the entry point before the command.
+        entrypoint: the part of `argv` that is the entry point (`ps` and `inspect` tell them apart).
+        env: `NAME=value`, in the order given.
+        user: `user[:group]` by name or number, looked up in the container's own files at each start.
+        tmpfs: mount point to options, as given.
+        shm_size: bytes of /dev/shm.
+        stop_timeout: seconds between the stop signal and SIGKILL.
+        seccomp: "" for the default profile, "unconfined", or the text of a profile.
+    """
+
+    image: str
+    image_id: str
+    argv: tuple[str, ...]
+    entrypoint: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    workdir: str = "/"
+    user: str = ""
+    group_add: tuple[str, ...] = ()
+    hostname: str = ""
+    domainname: str = ""
+    tty: bool = False
+    stdin_open: bool = False
+    detached: bool = False
+    init: bool = False
+    auto_remove: bool = False
+    read_only: bool = False
+    tmpfs: dict[str, str] = {}
+    shm_size: int = 64 << 20
+    ulimits: tuple[Ulimit, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    no_new_privileges: bool = False
+    seccomp: str = ""
+    network: str = "none"
+    stop_signal: str = ""
+    stop_timeout: int = 10
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """config.json: a container's identity, and where its files come from.
+
+    Attributes:
+        created: RFC 3339, UTC, nanoseconds.
+        driver: the storage driver that was chosen; the writable layer's format depends on its kind of layers.
+        layers: the image's unpacked layers, top first, relative to the store.
+        idmap: the tag of the id map under which the writable layer's owners make sense.
+    """
+
+    id: str
+    name: str
+    created: str
+    spec: Spec
+    driver: str
+    layers: tuple[str, ...]
+    idmap: str
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """state.json. Process ids mean something only together with the boot, the machine and the start times.
+
+    Attributes:
+        pid, monitor: process ids on the machine `host`, 0 when there is none.
+        pid_started, monitor_started: their start in clock ticks since boot.
+        exit_code: of the last run; 0 before the first.
+        error: why the last start failed or the monitor was lost; one line.
+    """
+
+    status: Status = Status.CREATED
+    pid: int = 0
+    pid_started: int = 0
+    monitor: int = 0
+    monitor_started: int = 0
+    boot_id: str = ""
+    machine_id: str = ""
+    host: str = ""
+    started_at: str = ""
+    finished_at: str = ""
+    exit_code: int = 0
+    error: str = ""
+    restart_count: int = 0
+
+
+def now() -> str:
+    """This moment as RFC 3339 in UTC with nanoseconds, as Docker writes times."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
+
+
+def decode_record(data: bytes, path: str) -> Record:
+    """config.json checked against `Record`.
+
+    Raises:
+        StoreError: not JSON, or a field is missing or of another type.
+    """
+    try:
+        return msgspec.json.decode(data, type=Record)
+    except msgspec.MsgspecError as problem:
+        raise StoreError(
+            f"{path} is damaged ({problem})", hint="`rootless rm` still removes the container"
+        ) from problem
+
+
+def decode_state(data: bytes) -> State:
+    """state.json. An empty or torn file is what a power cut may leave of an unsynced write: the container has ended."""
+    try:
+        return msgspec.json.decode(data, type=State)
+    except msgspec.MsgspecError as problem:
+        return State(status=Status.EXITED, exit_code=255, error=f"state.json was damaged ({problem})")
+
+
+def merge(old: bytes, new: msgspec.Struct) -> bytes:
+    """`new` as JSON, with those fields of the document `old` that this version does not know."""
+    try:
+        document: Any = msgspec.json.decode(old)
+    except msgspec.MsgspecError:
+        document = None
+    fields = msgspec.to_builtins(new)
+    known = set(new.__struct_fields__)
+    kept = {k: v for k, v in document.items() if k not in known} if isinstance(document, dict) else {}
+    return msgspec.json.encode(fields | kept)

@@ -1,0 +1,127 @@
+"""From the options of `run` and `create`, laid over the image's own configuration, to a container's `Spec`."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..errors import UsageError
+from ..image.spec import RunConfig
+from ..image.store import Image
+from .record import Spec, Ulimit
+
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller asked for; None or empty where nothing was said.
+
+    Attributes:
+        command: the words after the image.
+        entrypoint: "" clears the image's entry point, None keeps it.
+        env: `NAME=value` only; names without a value were resolved by the caller.
+        seccomp: "", "unconfined", or the text of a profile.
+    """
+
+    command: tuple[str, ...] = ()
+    entrypoint: str | None = None
+    env: tuple[str, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    user: str = ""
+    group_add: tuple[str, ...] = ()
+    hostname: str = ""
+    domainname: str = ""
+    tty: bool = False
+    interactive: bool = False
+    detach: bool = False
+    init: bool = False
+    auto_remove: bool = False
+    read_only: bool = False
+    tmpfs: dict[str, str] = field(default_factory=dict)
+    shm_size: int = 64 << 20
+    ulimits: tuple[Ulimit, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    no_new_privileges: bool = False
+    seccomp: str = ""
+    network: str = "none"
+    stop_signal: str = ""
+    stop_timeout: int = 10
+
+
+def build(options: Options, image: Image, image_name: str, container_id: str) -> Spec:
+    """The spec of a new container of `image`, which the caller named `image_name`.
+
+    Raises:
+        UsageError: no command is left, or a path that must be absolute is not.
+    """
+    run = image.run
+    entrypoint, command = _command(options, run)
+    workdir = options.workdir or run.working_dir or "/"
+    if not workdir.startswith("/"):
+        raise UsageError(f"the working directory '{workdir}' is invalid, it needs to be an absolute path")
+    hostname = options.hostname or container_id[:12]
+    return Spec(
+        image=image_name,
+        image_id=image.id,
+        argv=entrypoint + command,
+        entrypoint=entrypoint,
+        env=_environment(options, run, hostname),
+        labels=(run.labels or {}) | options.labels,
+        workdir=posixpath.normpath(workdir),
+        user=options.user or run.user or "",
+        group_add=options.group_add,
+        hostname=hostname,
+        domainname=options.domainname,
+        tty=options.tty,
+        stdin_open=options.interactive,
+        detached=options.detach,
+        init=options.init,
+        auto_remove=options.auto_remove,
+        read_only=options.read_only,
+        tmpfs=options.tmpfs,
+        shm_size=options.shm_size,
+        ulimits=options.ulimits,
+        cap_add=options.cap_add,
+        cap_drop=options.cap_drop,
+        privileged=options.privileged,
+        no_new_privileges=options.no_new_privileges,
+        seccomp=options.seccomp,
+        network=options.network,
+        stop_signal=options.stop_signal or run.stop_signal or "",
+        stop_timeout=options.stop_timeout,
+    )
+
+
+def _command(options: Options, run: RunConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(entry point, command). An entry point on the command line also drops the image's command, as in Docker."""
+    if options.entrypoint is None:
+        entrypoint = tuple(run.entrypoint or ())
+        command = options.command or tuple(run.cmd or ())
+    else:
+        entrypoint = (options.entrypoint,) if options.entrypoint else ()
+        command = options.command
+    if not entrypoint + command:
+        raise UsageError("no command specified", hint="name one after the image")
+    return entrypoint, command
+
+
+def _environment(options: Options, run: RunConfig, hostname: str) -> tuple[str, ...]:
+    """Docker's defaults first, then the image's, then the caller's; a later one of the same name takes its place."""
+    defaults = [DEFAULT_PATH, f"HOSTNAME={hostname}"]
+    if options.tty:
+        defaults.append("TERM=xterm")
+    return merge_environment(defaults, run.env or (), options.env)
+
+
+def merge_environment(*parts: Sequence[str]) -> tuple[str, ...]:
+    """`NAME=value` items in the order in which their names first came, each with the last value that it was given."""
+    values: dict[str, str] = {}
+    for item in (item for part in parts for item in part):
+        name, separator, value = item.partition("=")
+        values[name] = f"{name}{separator}{value}"
+    return tuple(values.values())

@@ -1,0 +1,291 @@
+"""Containers on disk: one directory each, published by rename; a link for each name; states that tell the truth.
+
+Whoever works on a container's processes holds its `lock` file: a monitor as long as it lives, `rm` while removing.
+So a state that says "running" under a lock that can be taken is a monitor that was killed, and is repaired on sight.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from .. import atomic, idmap, locks, room
+from ..errors import ConflictError, NotFoundError, RootlessError, StoreError
+from ..kernel import process
+from ..paths import Paths
+from ..storage.remove import remove_tree
+from . import names
+from .record import Record, Spec, State, decode_record, decode_state, merge, now
+from .state import ALIVE, Event, Status, step
+
+
+class Container:
+    """One container of the store. Its record is read once; its state is read anew each time."""
+
+    def __init__(self, paths: Paths, record: Record) -> None:
+        self.paths = paths
+        self.record = record
+        self.directory = paths.container(record.id)
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def spec(self) -> Spec:
+        return self.record.spec
+
+    @property
+    def lock_path(self) -> Path:
+        return self.directory / "lock"
+
+    def stored_state(self) -> State:
+        """state.json as it stands, whether or not its processes still live."""
+        try:
+            return decode_state((self.directory / "state.json").read_bytes())
+        except FileNotFoundError:
+            return State(status=Status.REMOVING)
+
+    def state(self) -> State:
+        """The true state: one that lost its monitor is ended and written down as such first."""
+        state = self.stored_state()
+        if state.status not in ALIVE or state.machine_id != process.machine_id():
+            return state
+        try:
+            fd = locks.try_lock(self.lock_path)
+        except FileNotFoundError:
+            return State(status=Status.REMOVING)
+        if fd is None:
+            return state
+        try:
+            return self._bury(self.stored_state())
+        finally:
+            os.close(fd)
+
+    def _bury(self, state: State) -> State:
+        """End what a killed monitor left behind. The caller holds the lock."""
+        if state.status not in ALIVE:
+            return state
+        if state.boot_id == process.boot_id():
+            kill_if_same(state.pid, state.pid_started)
+        # The monitor is gone and with it the status that only a parent learns: Docker's word for a killed one is 137.
+        code = 255 if state.boot_id != process.boot_id() else 128 + signal.SIGKILL
+        cause = "the machine was started anew" if code == 255 else "its monitor was killed"
+        ended = msgspec.structs.replace(
+            state,
+            status=step(state.status, Event.LOST),
+            pid=0,
+            monitor=0,
+            exit_code=code,
+            finished_at=now(),
+            error=cause,
+        )
+        self.write_state(ended)
+        return ended
+
+    def write_state(self, state: State) -> None:
+        """Publish state.json. Not flushed: after a power cut the boot id alone tells that nothing of it lives on."""
+        path = self.directory / "state.json"
+        old = path.read_bytes() if path.exists() else b""
+        atomic.write(path, merge(old, state), tmp=self.paths.tmp, durable=False)
+
+    @contextmanager
+    def exclusively(self, doing: str, *, wait: float = 0) -> Iterator[None]:
+        """Hold the container's lock, waiting for it at most `wait` seconds.
+
+        Raises:
+            ConflictError: a monitor has it, or another command.
+            NotFoundError: the container is gone.
+        """
+        fd = self._take_lock(doing, time.monotonic() + wait)
+        try:
+            if not self.directory.exists():  # the lock was waited for, and its holder removed the container
+                raise NotFoundError(f"No such container: {self.name}")
+            yield
+        finally:
+            os.close(fd)
+
+    def _take_lock(self, doing: str, deadline: float) -> int:
+        while True:
+            try:
+                fd = locks.try_lock(self.lock_path)
+            except FileNotFoundError:
+                raise NotFoundError(f"No such container: {self.name}") from None
+            if fd is not None:
+                return fd
+            if time.monotonic() >= deadline:
+                raise ConflictError(
+                    f"cannot {doing} container {self.name}: it is running, or a command is at work on it"
+                )
+            time.sleep(0.01)
+
+
+def kill_if_same(pid: int, started: int) -> None:
+    """SIGKILL a process, unless the pid has been given to another one since (its start time tells)."""
+    if pid <= 0:
+        return
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        # The descriptor was opened first: if the start time fits now, it is of that very process.
+        if process.start_time(pid) == started:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except OSError:
+        return
+    finally:
+        os.close(pidfd)
+
+
+class Containers:
+    """The directory of all containers."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+
+    def publish(self, record: Record, draft: Path) -> Container:
+        """Turn the finished directory `draft` (below tmp/) into a container with its name, or leave all as it was.
+
+        Raises:
+            ConflictError: the name is taken; in Docker's words.
+        """
+        durable = not record.spec.auto_remove  # a --rm container ends with the boot, its directory need not outlive it
+        atomic.write(draft / "config.json", msgspec.json.encode(record), tmp=draft, durable=durable)
+        atomic.write(draft / "state.json", msgspec.json.encode(State()), tmp=draft, durable=False)
+        (draft / "lock").touch(mode=0o600)
+        container = Container(self.paths, record)
+        with locks.lock(self.paths.containers / ".names.lock"):
+            self._claim(record)
+            try:
+                os.rename(draft, container.directory)
+            except BaseException:
+                (self.paths.names / record.name).unlink(missing_ok=True)
+                raise
+        if durable:
+            atomic.sync_directory(self.paths.containers)
+        return container
+
+    def _claim(self, record: Record) -> None:
+        link = self.paths.names / record.name
+        while True:
+            try:
+                os.symlink(f"../containers/{record.id}", link)
+                return
+            except FileExistsError:
+                holder = Path(os.readlink(link)).name
+                if (self.paths.containers / holder).is_dir():
+                    raise ConflictError(
+                        f'Conflict. The container name "/{record.name}" is already in use by container "{holder}"',
+                        hint="remove or rename that container to be able to reuse the name",
+                    ) from None
+                # Under the names' lock a link to nothing is what a killed process left.
+                link.unlink(missing_ok=True)
+
+    def free_name(self) -> str:
+        """A generated name that nobody has now."""
+        for _ in range(100):
+            name = names.generate()
+            if not os.path.lexists(self.paths.names / name):
+                return name
+        return f"{names.generate()}_{os.urandom(3).hex()}"
+
+    def ids(self) -> list[str]:
+        """The ids of all containers, those of damaged ones too."""
+        try:
+            return [e for e in os.listdir(self.paths.containers) if len(e) == 64]
+        except FileNotFoundError:
+            return []
+
+    def load(self, container_id: str) -> Container:
+        """The container of this whole id.
+
+        Raises:
+            NotFoundError: it is not there (any more).
+            StoreError: its config.json is damaged.
+        """
+        path = self.paths.container(container_id) / "config.json"
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise NotFoundError(f"No such container: {container_id}") from None
+        record = decode_record(data, str(path))
+        if record.id != container_id:
+            raise StoreError(f"{path} names another container", hint="`rootless rm` still removes it")
+        return Container(self.paths, record)
+
+    def all(self) -> list[Container]:
+        """Every readable container, the newest first. One that vanishes meanwhile is left out."""
+        found = []
+        for container_id in self.ids():
+            with suppress(NotFoundError, StoreError):
+                found.append(self.load(container_id))
+        return sorted(found, key=lambda c: c.record.created, reverse=True)
+
+    def resolve(self, text: str) -> Container:
+        """The container of a name, an id, or the beginning of an id that no other shares.
+
+        Raises:
+            NotFoundError: in Docker's words.
+            ConflictError: several ids begin so.
+        """
+        return self.load(self.id_of(text))
+
+    def id_of(self, text: str) -> str:
+        """The whole id behind a name, an id or the beginning of one; without a look at the container. See `resolve`."""
+        bare = text.removeprefix("/")
+        if bare and "/" not in bare and bare not in (".", ".."):
+            with suppress(OSError):
+                holder = Path(os.readlink(self.paths.names / bare)).name
+                if (self.paths.containers / holder).is_dir():
+                    return holder
+        matches = [i for i in self.ids() if bare and i.startswith(bare)]
+        if len(matches) > 1 and bare not in matches:
+            raise ConflictError(f"multiple containers begin with {text}", hint="give more of the id")
+        if not matches:
+            raise NotFoundError(f"No such container: {text}")
+        return bare if bare in matches else matches[0]
+
+    def remove(self, container: Container) -> None:
+        """Remove a container that does not run, with its writable layer. The caller holds its lock.
+
+        Raises:
+            IllegalTransitionError: its state does not allow it.
+            StoreError, ConflictError: something of it can't be removed; it is then dead, and can be tried again.
+        """
+        state = container.stored_state()
+        removing = msgspec.structs.replace(state, status=step(state.status, Event.REMOVE))
+        container.write_state(removing)
+        self._forget(container)
+        try:
+            remove_tree(container.directory, lambda: room.open_room(self.paths, idmap.detect()), tmp=self.paths.tmp)
+        except RootlessError as problem:
+            if container.directory.exists():
+                status = step(removing.status, Event.REMOVE_FAILED)
+                container.write_state(msgspec.structs.replace(removing, status=status, error=str(problem)))
+            raise
+
+    def remove_directory(self, container_id: str) -> None:
+        """Remove what is on disk of a container, without regard to its state."""
+        directory = self.paths.container(container_id)
+        remove_tree(directory, lambda: room.open_room(self.paths, idmap.detect()), tmp=self.paths.tmp)
+
+    def _forget(self, container: Container) -> None:
+        """Take the name and the run directory away."""
+        with locks.lock(self.paths.containers / ".names.lock"):
+            link = self.paths.names / container.name
+            with suppress(OSError):
+                if Path(os.readlink(link)).name == container.id:
+                    link.unlink()
+        shutil.rmtree(self.paths.runtime_of(container.id), ignore_errors=True)

@@ -1,0 +1,153 @@
+"""The terminal's side of an attachment: input to the container, its output here, signals and window sizes passed on.
+
+It runs in the command, without trio: one poll(2) loop until the container has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from ..errors import RootlessError
+from ..kernel import pty
+from . import stream
+
+NOT_PASSED_ON = frozenset(
+    {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGURG, signal.SIGWINCH}
+)
+"""Signals to the command that are not meant for the container."""
+
+
+def attach(connection: stream.Connection, *, stdin: bool, terminal: bool) -> int:
+    """Stay attached until the container ends. Returns its exit code.
+
+    Args:
+        stdin: pass standard input on.
+        terminal: the container has a terminal: this one is put into raw mode, and its size follows.
+
+    Raises:
+        RootlessError: the monitor was killed.
+        BrokenPipeError: nobody reads the command's output any more; the container goes on.
+    """
+    with _raw_mode(stdin and terminal), _signals(connection, terminal):
+        return _Attachment(connection, stdin).run()
+
+
+class _Attachment:
+    def __init__(self, connection: stream.Connection, stdin: bool) -> None:
+        self.connection = connection
+        self.frames = stream.Frames()
+        self.pending = b""
+        self.stdin_open = stdin
+        self.output_open = True
+        self.end: stream.Exited | None = None
+        if not stdin:
+            connection.data.shutdown(1)
+
+    def run(self) -> int:
+        data, messages = self.connection.data.fileno(), self.connection.messages.fileno()
+        while self.end is None or self.output_open:
+            poll = select.poll()
+            poll.register(data, (select.POLLIN if self.output_open else 0) | (select.POLLOUT if self.pending else 0))
+            if self.end is None:
+                poll.register(messages, select.POLLIN)
+            if self.stdin_open and not self.pending:
+                poll.register(0, select.POLLIN)
+            for fd, events in poll.poll():
+                if fd == data:
+                    self._move_data(events)
+                elif fd == messages:
+                    self._hear()
+                else:
+                    self._read_input()
+        assert self.end is not None
+        if self.end.error:
+            print(f"rootless: {self.end.error}", file=sys.stderr)
+        return self.end.exit_code
+
+    def _move_data(self, events: int) -> None:
+        if events & select.POLLOUT and self.pending:
+            with suppress(BlockingIOError):
+                self.pending = self.pending[self._send(self.pending) :]
+        if events & (select.POLLIN | select.POLLHUP | select.POLLERR) and self.output_open:
+            self._read_output()
+
+    def _send(self, data: bytes) -> int:
+        try:
+            return self.connection.data.send(data, 0x40 | 0x4000)  # MSG_DONTWAIT | MSG_NOSIGNAL
+        except (BrokenPipeError, ConnectionResetError):  # the container has ended, or closed its input
+            self.stdin_open = False
+            return len(data)
+
+    def _read_output(self) -> None:
+        try:
+            data = self.connection.data.recv(stream.CHUNK)
+        except ConnectionResetError:
+            data = b""
+        self.output_open = bool(data)
+        for number, payload in self.frames.feed(data):
+            view = memoryview(payload)
+            while view:
+                view = view[os.write(number, view) :]
+
+    def _hear(self) -> None:
+        match self.connection.receive():
+            case stream.Exited() as end:
+                self.end = end
+            case None:
+                raise RootlessError(
+                    "the container's monitor was killed", hint="`rootless ps -a` tells what is left of it"
+                )
+
+    def _read_input(self) -> None:
+        self.pending = os.read(0, stream.CHUNK)
+        if not self.pending:
+            self.stdin_open = False
+            with suppress(OSError):
+                self.connection.data.shutdown(1)
+
+
+@contextmanager
+def _raw_mode(wanted: bool) -> Iterator[None]:
+    """Let every key through, ctrl-c too: the container's own terminal interprets them."""
+    if not wanted or not os.isatty(0):
+        yield
+        return
+    before = termios.tcgetattr(0)
+    tty.setraw(0, termios.TCSANOW)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _signals(connection: stream.Connection, terminal: bool) -> Iterator[None]:
+    """Pass signals on as they come. Handlers run between the loop's steps, also while it waits to write."""
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        with suppress(OSError):
+            connection.send(stream.Signal(number))
+
+    def follow_window(_number: int, _: FrameType | None) -> None:
+        with suppress(OSError):
+            connection.send(stream.Resize(*pty.window_size(1)))
+
+    before = {}
+    for number in signal.valid_signals() - NOT_PASSED_ON:
+        if number < signal.SIGRTMIN and signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, pass_on)
+    if terminal:
+        before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, follow_window)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,116 @@
+"""Everything PID 1 needs, gathered beforehand: between clone(2) and execve(2) nothing is imported or decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..container import capabilities
+from ..container.record import Record, Spec
+from ..container.store import Container
+from ..errors import ConflictError
+from ..idmap import IdMap
+from ..kernel import namespaces as ns
+from ..kernel.caps import Cap
+from ..paths import Paths
+from ..storage import drivers
+from ..storage.driver import LayerStack, StorageDriver
+from . import rootfs, seccomp
+
+OWN_NAMESPACES = (
+    ns.CLONE_NEWUSER
+    | ns.CLONE_NEWNS
+    | ns.CLONE_NEWPID
+    | ns.CLONE_NEWUTS
+    | ns.CLONE_NEWIPC
+    | ns.CLONE_NEWNET
+    | ns.CLONE_NEWCGROUP
+)
+
+
+@dataclass(frozen=True)
+class Stdio:
+    """The container's ends of its streams, -1 for each that the terminal takes the place of."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One start of one container.
+
+    Attributes:
+        namespaces: the CLONE_NEW flags of what the container has for itself.
+        target: where the root file system is mounted, relative to the store like the parts of `stack`. Of what PID 1
+            has from before clone(2), only its working directory is in the new mount namespace: a descriptor still
+            refers to a mount of the old one, on which nothing can be mounted (EINVAL).
+        window: (rows, columns) of the terminal at its start.
+        filter: the compiled seccomp program; None for none.
+        debug: send tracebacks along with failures.
+    """
+
+    record: Record
+    idmap: IdMap
+    namespaces: int
+    store: Path
+    driver: StorageDriver
+    stack: LayerStack
+    target: str
+    plan: tuple[rootfs.Operation, ...]
+    capabilities: frozenset[Cap]
+    filter: seccomp.Filter | None
+    window: tuple[int, int]
+    debug: bool = False
+
+
+def assemble(paths: Paths, container: Container, idmap: IdMap, window: tuple[int, int], *, debug: bool) -> Bundle:
+    """Look everything up that a start of `container` needs, and decide what is to be decided.
+
+    Raises:
+        ConflictError: the container was made under another id map; its files' owners would mean nothing.
+        RootlessError: of the part that can't be had.
+    """
+    record = container.record
+    if record.idmap != idmap.tag:
+        raise ConflictError(
+            f"container {record.name} was made with other subordinate ids than you have now",
+            hint="give the account its former ranges in /etc/subuid and /etc/subgid back, or make the container anew",
+        )
+    where = f"containers/{record.id}"
+    granted = capabilities.resolve(record.spec.cap_add, record.spec.cap_drop, record.spec.privileged)
+    return Bundle(
+        record=record,
+        idmap=idmap,
+        namespaces=OWN_NAMESPACES,
+        store=paths.store,
+        driver=drivers.get(record.driver),
+        stack=LayerStack(record.layers, f"{where}/upper", f"{where}/work"),
+        target=f"{where}/root",
+        plan=plan(record, idmap),
+        capabilities=granted,
+        filter=_filter(record.spec, granted, paths),
+        window=window,
+        debug=debug,
+    )
+
+
+def plan(record: Record, idmap: IdMap) -> tuple[rootfs.Operation, ...]:
+    """The mounts of a container, in order."""
+    spec = record.spec
+    operations = rootfs.proc_sys_dev(
+        shm_size=spec.shm_size, tty_group=idmap.holds(0, 5), own_network=True, privileged=spec.privileged
+    )
+    for name in "resolv.conf", "hostname", "hosts":
+        operations.append(rootfs.Bind(f"containers/{record.id}/{name}", f"/etc/{name}"))
+    operations += rootfs.user_tmpfs(spec.tmpfs)
+    if spec.read_only:
+        operations.append(rootfs.ReadOnlyRoot())
+    return tuple(operations)
+
+
+def _filter(spec: Spec, granted: frozenset[Cap], paths: Paths) -> seccomp.Filter | None:
+    if spec.privileged or spec.seccomp == "unconfined":
+        return None
+    return seccomp.prepare(spec.seccomp.encode() or None, granted, paths)

@@ -1,0 +1,111 @@
+"""The talk between a monitor and the processes it starts: typed messages over one SOCK_SEQPACKET pair.
+
+    stage  ──Cloned──▶ monitor           PID 1 exists and has its id map
+    init   ◀─Mapped─── monitor           so it may act as root of its namespaces
+    init   ──Console─▶ monitor           with the terminal's descriptor (only with -t)
+    init   ──Prepared▶ monitor           everything is mounted; the command was found
+    init   ◀─Proceed── monitor           the state "running" is on disk
+    init   ──(end)───▶ monitor           execve(2) closed its descriptor: the command runs
+    any    ──Failed──▶ monitor           instead of any of its messages; its last
+
+A packet carries one message whole, so no framing is needed, and descriptors arrive with the message they belong to.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TypeVar
+
+import msgspec
+
+MAX_MESSAGE = 65536
+
+M = TypeVar("M", bound="Message")
+
+
+class Message(msgspec.Struct, frozen=True, tag=True):
+    """What may be said. A union of these classes, told apart by the field `type`."""
+
+
+class Cloned(Message, frozen=True, tag=True):
+    """PID 1 is there, by the monitor's view of pids; `server` is the file system's process (0: none is needed)."""
+
+    pid: int
+    server: int = 0
+
+
+class Mapped(Message, frozen=True, tag=True):
+    """The id map of the container's user namespace was written."""
+
+
+class Console(Message, frozen=True, tag=True):
+    """The controlling side of the container's terminal comes along as a descriptor."""
+
+
+class Prepared(Message, frozen=True, tag=True):
+    """The next step is execve(2)."""
+
+
+class Proceed(Message, frozen=True, tag=True):
+    """Take the next step."""
+
+
+class Failed(Message, frozen=True, tag=True):
+    """The start ended here. `exit_code` is what `run` ends with: 125, 126 or 127."""
+
+    message: str
+    hint: str = ""
+    exit_code: int = 125
+    traceback: str = ""
+
+
+AnyMessage = Cloned | Mapped | Console | Prepared | Proceed | Failed
+
+_decoder = msgspec.json.Decoder(AnyMessage)
+
+
+class Channel:
+    """One end."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.socket = end
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, Channel]:
+        """Two ends, close-on-exec both."""
+        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(one), cls(other)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def send(self, message: AnyMessage, *fds: int) -> None:
+        """Send `message` with copies of `fds`.
+
+        Raises:
+            OSError: EPIPE when nobody holds the other end any more.
+        """
+        socket.send_fds(self.socket, [msgspec.json.encode(message)], fds, socket.MSG_NOSIGNAL)
+
+    def receive(self) -> tuple[AnyMessage | None, list[int]]:
+        """The next message and its descriptors; (None, []) when the other end is closed everywhere.
+
+        Raises:
+            msgspec.MsgspecError: what came is no message of ours.
+        """
+        try:
+            data, fds, _, _ = socket.recv_fds(self.socket, MAX_MESSAGE, 4, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            return None, []
+        if not data:
+            return None, []
+        try:
+            return _decoder.decode(data), fds
+        except msgspec.MsgspecError:
+            for fd in fds:
+                os.close(fd)
+            raise
+
+    def close(self) -> None:
+        self.socket.close()

@@ -1,0 +1,49 @@
+"""The command's side of a start: forks the monitor, and is its first client."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ..errors import CommandError, RootlessError
+from . import keeper, stream
+
+
+@dataclass(frozen=True)
+class Started:
+    """A container that runs, and the connection over which its input and output go and its end is told."""
+
+    container_id: str
+    connection: stream.Connection
+
+
+def launch(order: keeper.Order) -> Started:
+    """Fork a monitor that starts a container, and wait until its command runs.
+
+    Until this returns, the death of the calling process undoes everything; afterwards the container is on its own.
+
+    Raises:
+        RootlessError: it could not be started, in the monitor's words.
+        CommandError: because of the command: 126 or 127.
+    """
+    ours, theirs = stream.Connection.pair()
+    if os.fork() == 0:
+        keeper.run(order, theirs)
+    theirs.close()
+    match ours.receive():
+        case stream.Started(container_id):
+            return Started(container_id, ours)
+        case stream.StartFailed(message, hint, exit_code, trace):
+            raise _failure(message, hint, exit_code, trace)
+        case _:
+            raise RootlessError("the monitor was killed before the container was started", hint="try again")
+
+
+def _failure(message: str, hint: str, exit_code: int, trace: str) -> RootlessError:
+    if exit_code in (126, 127):
+        error: RootlessError = CommandError(message, hint=hint, exit_code=exit_code)
+    else:
+        error = RootlessError(message, hint=hint)
+    if trace:
+        error.add_note(trace)
+    return error

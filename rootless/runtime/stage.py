@@ -1,0 +1,66 @@
+"""The stage: the hand in the room. Clones PID 1 as the monitor's child, writes its id map, and ends.
+
+It exists because of two rules of the kernel: the map of a nested user namespace can be written only by a process of its
+parent (user_namespaces(7)), and with CLONE_PARENT the clone becomes the monitor's own child, so that the monitor, which
+must stay in the caller's namespaces to write the store, waits for PID 1 itself and learns its exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import NoReturn
+
+from .. import room
+from ..idmap import map_text
+from ..kernel import namespaces as ns
+from ..kernel import process
+from . import init
+from .bundle import Bundle, Stdio
+from .channel import Channel, Cloned, Failed
+
+
+def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel) -> NoReturn:
+    """The body of the stage, in a child of the monitor."""
+    code = 1
+    try:
+        os.chdir(bundle.store)  # drivers and binds name the store's files relative to it, whoever may not search above
+        room.enter(room_fd)
+        # Root's change of ids made the process undumpable, and its /proc files the real root's (proc(5)): PID 1, a copy
+        # of this process, would have a uid_map that nobody in the room may open.
+        process.prctl(process.PR_SET_DUMPABLE, 1)
+        connections = socket.socketpair() if bundle.driver.has_server else None
+        pid = ns.clone(bundle.namespaces | ns.CLONE_PARENT)
+        if pid == 0:
+            init.run(bundle, stdio, channel, connections[0] if connections else None)
+        _write_maps(pid, bundle)
+        server = _start_server(pid, bundle, connections[1]) if connections else 0
+        channel.send(Cloned(pid, server))
+        code = 0
+    except BaseException as problem:  # whatever it was, the monitor must hear of it: this process has no other way out
+        channel.send(Failed(f"the container's namespaces could not be made: {problem}"))
+    finally:
+        os._exit(code)
+
+
+def _write_maps(pid: int, bundle: Bundle) -> None:
+    nested = bundle.idmap.nested()
+    Path(f"/proc/{pid}/uid_map").write_text(map_text(nested.uids))
+    Path(f"/proc/{pid}/gid_map").write_text(map_text(nested.gids))
+
+
+def _start_server(pid: int, bundle: Bundle, connection: socket.socket) -> int:
+    """The file system's process: in the container's user namespace, where its ids are real, and in none other of its
+    namespaces. Inside the mount or pid namespace it would keep them alive, or be killed before its clients."""
+    user = ns.open_namespace(pid, ns.CLONE_NEWUSER)
+    server = ns.clone(ns.CLONE_PARENT)
+    if server == 0:
+        try:
+            ns.setns(user, ns.CLONE_NEWUSER)
+            process.close_from(3, frozenset({connection.fileno()}))
+            bundle.driver.serve(bundle.stack, connection)
+        finally:
+            os._exit(1)
+    os.close(user)
+    return server

@@ -1,0 +1,115 @@
+"""Who a container's process is: `user[:group]` looked up in the passwd(5) and group(5) of its own root file system.
+
+The files are the image's and may hold anything; what does not parse is passed over, as the C library passes it over.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..errors import NotFoundError, UnavailableError
+from ..idmap import IdMap
+
+MAX_FILE = 16 << 20
+MAX_ID = (1 << 32) - 2
+
+
+@dataclass(frozen=True)
+class User:
+    """The ids a process runs with, and the home directory that HOME is set to when nothing else sets it."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+def look_up(user: str, group_add: Sequence[str], idmap: IdMap, root: str = "/") -> User:
+    """The user named by `--user` (empty: root) and `--group-add`, by the rules of Docker's engine.
+
+    A name must be found; a number need not be. With a group named, the user's supplementary groups are left out.
+
+    Raises:
+        NotFoundError: no such user or group in the image.
+        UnavailableError: the id exists but the id map has no place for it.
+    """
+    name, _, group = user.partition(":")
+    found = _user(name or "0", root)
+    groups = list(_supplementary(found, root)) if not group else []
+    gid = _group(group, root) if group else found.gid
+    groups += [_group(text, root) for text in group_add]
+    result = User(found.uid, gid, tuple(dict.fromkeys(groups)), found.home)
+    _require(result, user or "0", idmap)
+    return result
+
+
+def _require(user: User, text: str, idmap: IdMap) -> None:
+    if all(idmap.holds(user.uid, gid) for gid in (user.gid, *user.groups)):
+        return
+    ids = f"{user.uid}:{user.gid}"
+    if idmap.single:
+        raise UnavailableError(f"user {text} ({ids}) needs more ids than the one there is", hint=idmap.reason)
+    raise UnavailableError(f"user {text} ({ids}) lies outside the container's ids", hint="the map holds 0 to 65536")
+
+
+@dataclass(frozen=True)
+class _Account:
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+def _user(text: str, root: str) -> _Account:
+    number = _number(text)
+    for fields in _lines(f"{root}/etc/passwd"):
+        if len(fields) < 6:
+            continue
+        uid, gid = _number(fields[2]), _number(fields[3])
+        if uid is not None and gid is not None and (fields[0] == text or uid == number):
+            return _Account(fields[0], uid, gid, fields[5] or "/")
+    if number is None:
+        raise NotFoundError(f"unable to find user {text}: no matching entries in passwd file")
+    return _Account("", number, 0, "/")
+
+
+def _group(text: str, root: str) -> int:
+    number = _number(text)
+    for fields in _lines(f"{root}/etc/group"):
+        gid = _number(fields[2]) if len(fields) > 2 else None
+        if gid is not None and (fields[0] == text or gid == number):
+            return gid
+    if number is None:
+        raise NotFoundError(f"unable to find group {text}: no matching entries in group file")
+    return number
+
+
+def _supplementary(user: _Account, root: str) -> Iterator[int]:
+    for fields in _lines(f"{root}/etc/group"):
+        gid = _number(fields[2]) if len(fields) > 3 else None
+        if gid is not None and user.name and user.name in fields[3].split(","):
+            yield gid
+
+
+def _number(text: str) -> int | None:
+    if text.isascii() and text.isdecimal() and int(text) <= MAX_ID:
+        return int(text)
+    return None
+
+
+def _lines(path: str) -> Iterator[list[str]]:
+    """The colon-separated lines of a file that may be missing, huge, or no file at all."""
+    try:
+        # Without O_NONBLOCK a fifo of this name would stop the start for ever.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return
+        for line in file.read(MAX_FILE).decode(errors="replace").splitlines():
+            if line and not line.startswith("#"):
+                yield line.strip().split(":")
