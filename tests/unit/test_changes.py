@@ -1,4 +1,4 @@
-"""`import --change` reads instructions as Docker's builder does: what each makes of a configuration, and what is refused."""
+"""`import --change` reads instructions as the builder does: what each makes of a configuration, and what is refused."""
 
 from __future__ import annotations
 
