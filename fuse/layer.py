@@ -1,0 +1,129 @@
+"""One layer of the union: a directory tree as it lies on disk, and how its attributes are to be read.
+
+`mapped` layers carry real ids: the server runs in the container's user namespace and reads what it says. `owned`
+layers belong wholly to the user who made them; owner, mode and type stand in an extended attribute (`metadata`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from typing import Literal
+
+from . import metadata, whiteout
+from .node import UPPER
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """What the caller says about a layer.
+
+    Attributes:
+        root: a path, or a descriptor of the directory.
+        kind: `mapped` (ids on disk are what they are) or `owned` (they stand in user.containers.override_stat).
+        live: a directory that others may change while it is mounted: nothing of it is remembered for long.
+    """
+
+    root: str | int
+    kind: Literal["mapped", "owned"] = "mapped"
+    live: bool = False
+
+
+class Layer:
+    """A layer whose inodes are what they seem (`mapped`)."""
+
+    def __init__(self, index: int, spec: LayerSpec) -> None:
+        self.index = index
+        self.live = spec.live
+        self.root = os.open(spec.root, DIRECTORY) if isinstance(spec.root, str) else os.dup(spec.root)
+        # Reading an image must not write access times into it; O_NOATIME is for a file's owner only (open(2)).
+        self._noatime = os.O_NOATIME if index != UPPER else 0
+
+    def status(self, directory: int, name: bytes) -> os.stat_result:
+        """lstat(2) of an entry of the directory open as `directory`."""
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+
+    def descriptor_status(self, fd: int) -> os.stat_result:
+        """fstat(2)."""
+        return os.fstat(fd)
+
+    def entry_status(self, entry: os.DirEntry[str], directory: int) -> os.stat_result:  # noqa: ARG002
+        """The attributes of an entry of a scan of `directory`."""
+        return entry.stat(follow_symlinks=False)
+
+    def open_directory(self, directory: int, name: bytes) -> int:
+        """A descriptor to look up and list entries with; where listing is not allowed, one to look up with (O_PATH)."""
+        try:
+            return os.open(name, DIRECTORY, dir_fd=directory)
+        except PermissionError:
+            return os.open(name, DIRECTORY | os.O_PATH, dir_fd=directory)
+
+    def open_file(self, directory: int, name: bytes, flags: int) -> int:
+        """A descriptor of a regular file."""
+        if self._noatime and not flags & os.O_ACCMODE:
+            try:
+                return os.open(name, FILE | flags | self._noatime, dir_fd=directory)
+            except PermissionError:
+                self._noatime = 0
+        return os.open(name, FILE | flags, dir_fd=directory)
+
+    def is_whiteout(self, directory: int, name: bytes, status: os.stat_result) -> bool:
+        """Whether this entry says that what lies below it is deleted."""
+        mode = status.st_mode
+        if stat.S_ISCHR(mode):
+            return status.st_rdev == 0
+        if self.index == UPPER or status.st_size or not stat.S_ISREG(mode):
+            return False
+        return whiteout.has_whiteout_attribute(directory, name)
+
+    def readlink(self, directory: int, name: bytes) -> bytes:
+        """readlink(2)."""
+        return os.readlink(name, dir_fd=directory)
+
+    def set_owner(self, target: int | str, uid: int, gid: int) -> None:
+        """chown(2) of what `target` (a descriptor or a path, never followed) is; -1 leaves an id as it is.
+
+        As there it takes the set-id bits away, so the mode is set after it.
+        """
+        os.chown(target, uid, gid, follow_symlinks=isinstance(target, int))
+
+    def set_mode(self, target: int | str, mode: int) -> None:
+        """chmod(2); not for symlinks."""
+        os.chmod(target, stat.S_IMODE(mode))
+
+
+class OwnedLayer(Layer):
+    """A layer that belongs wholly to one user, with the true attributes in an extended attribute."""
+
+    def status(self, directory: int, name: bytes) -> os.stat_result:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return metadata.overridden(status, metadata.at(directory, name))
+
+    def descriptor_status(self, fd: int) -> os.stat_result:
+        return metadata.overridden(os.fstat(fd), fd)
+
+    def entry_status(self, entry: os.DirEntry[str], directory: int) -> os.stat_result:
+        return metadata.overridden(entry.stat(follow_symlinks=False), metadata.at(directory, os.fsencode(entry.name)))
+
+    def readlink(self, directory: int, name: bytes) -> bytes:
+        try:
+            return os.readlink(name, dir_fd=directory)
+        except OSError as problem:
+            if problem.errno != errno.EINVAL:
+                raise
+        # A symlink whose attributes are overridden is a regular file that holds the target.
+        fd = os.open(name, FILE | os.O_RDONLY, dir_fd=directory)
+        try:
+            return os.read(fd, 4096)
+        finally:
+            os.close(fd)
+
+
+def open_layer(index: int, spec: LayerSpec) -> Layer:
+    """The layer that `spec` describes. OSError when its root is not a directory that can be opened."""
+    return OwnedLayer(index, spec) if spec.kind == "owned" else Layer(index, spec)

@@ -1,0 +1,277 @@
+"""The merged tree: finding names in the layers, listing directories, and forgetting what nobody refers to."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from . import whiteout
+from .handles import Handles
+from .layer import Layer
+from .metadata import at
+from .node import ROOT_INO, UPPER, Directory, File, Node, Table
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+
+
+def error(number: int) -> OSError:
+    """The OSError of an errno."""
+    return OSError(number, os.strerror(number))
+
+
+class Tree:
+    """The nodes in use and the layers that they come from.
+
+    Attributes:
+        layers: by index, the writable one first; without one (a read-only mount) the first is a stand-in never used.
+        table: the nodes by inode number.
+        root: the mount's root directory.
+    """
+
+    def __init__(self, layers: dict[int, Layer], handles: Handles) -> None:
+        self.layers = layers
+        self.handles = handles
+        self.table = Table()
+        present = tuple(sorted(layers))
+        top = layers[present[0]]
+        self.root = Directory(ROOT_INO, None, b"", present, top.descriptor_status(top.root))
+        self.root.lookups = 1 << 40
+        self.table.nodes[ROOT_INO] = self.root
+
+    def child(self, parent: Directory, name: bytes) -> Node | None:
+        """What `parent` has under `name`, or None."""
+        node = parent.children.get(name)
+        if node is not None or parent.complete:
+            return node
+        return self._find(parent, name)
+
+    def require(self, parent: Directory, name: bytes) -> Node:
+        """What `parent` has under `name`. ENOENT when there is nothing."""
+        node = self.child(parent, name)
+        if node is None:
+            raise error(errno.ENOENT)
+        return node
+
+    def status(self, node: Node) -> os.stat_result:
+        """The attributes of `node`, read from its topmost layer unless they are known."""
+        status = node.status
+        if status is None:
+            status = node.status = self._read_status(node)
+        return status
+
+    def links(self, node: Node, status: os.stat_result) -> int:
+        """The link count as stat(2) shows it.
+
+        A merged directory has 1, as in the kernel's overlayfs: "unknown" to find(1) and fts(3), which else would take
+        it for a promise about the number of subdirectories.
+        """
+        if isinstance(node, Directory) and len(node.layers) > 1:
+            return 1
+        if node.orphan and (not isinstance(node, File) or node.key is None):
+            return 0
+        return status.st_nlink
+
+    def lower_has(self, parent: Directory, name: bytes) -> bool:
+        """Whether something of this name would come to light below the writable layer."""
+        for index in parent.layers:
+            if index == UPPER:
+                continue
+            layer = self.layers[index]
+            directory = self.handles.directory(parent, index)
+            try:
+                status = layer.status(directory, name)
+            except OSError as problem:
+                if problem.errno in _ABSENT:
+                    continue
+                raise
+            return not layer.is_whiteout(directory, name, status)
+        return False
+
+    def load(self, node: Directory) -> None:
+        """Learn every entry of a directory, attributes included."""
+        if node.complete or node.orphan:
+            return
+        found: dict[bytes, tuple[int, os.stat_result, list[int]]] = {}
+        closed: set[bytes] = set()
+        for index in node.layers:
+            self._scan(node, index, found, closed)
+        children = node.children
+        for name, (index, status, parts) in found.items():
+            if name not in children:
+                self.add(node, name, index, tuple(parts), status)
+        node.complete = not any(self.layers[index].live for index in node.layers)
+
+    def add(self, parent: Directory, name: bytes, layer: int, parts: tuple[int, ...], status: os.stat_result) -> Node:
+        """The node for what `parent` has under `name`: a directory merged from `parts`, or a file of `layer`."""
+        node: Node
+        if parts:
+            node = Directory(self.table.number(parent, name, layer, status), parent, name, parts, status)
+        else:
+            if layer == UPPER and status.st_nlink > 1:
+                known = self.table.shared.get((status.st_dev, status.st_ino))
+                if known is not None:
+                    return self.add_link(known, parent, name)
+            node = File(self.table.number(parent, name, layer, status), parent, name, layer, status)
+            if layer == UPPER and status.st_nlink > 1:
+                self.table.share(node, status)
+        self.table.nodes[node.ino] = node
+        parent.children[name] = node
+        return node
+
+    def add_link(self, node: File, parent: Directory, name: bytes) -> File:
+        """A further name for a file of the writable layer."""
+        if node.parent is None:
+            node.parent, node.name = parent, name
+        elif (node.parent, node.name) != (parent, name):
+            node.links.append((parent, name))
+        parent.children[name] = node
+        return node
+
+    def detach(self, parent: Directory, name: bytes, node: Node) -> None:
+        """`name` is gone from `parent`; a hard link lives on under another name, an open file without one."""
+        parent.children.pop(name, None)
+        parent.touch()
+        if isinstance(node, File):
+            self._detach_file(parent, name, node)
+        elif isinstance(node, Directory):
+            self.handles.close(node)
+            node.parent = None
+            node.complete = True
+        if node.lookups <= 0:
+            self._drop_if_unused(node)
+
+    def forget(self, node: Node, count: int) -> None:
+        """The kernel gives back `count` references."""
+        node.lookups -= count
+        at_hand: Node | None = node
+        while at_hand is not None and at_hand.lookups <= 0:
+            parent = at_hand.parent
+            if not self._drop_if_unused(at_hand):
+                return
+            at_hand = parent
+
+    def released(self, node: File) -> None:
+        """The last handle on `node` is gone."""
+        if node.orphan:
+            self.handles.close(node)
+        if node.lookups <= 0:
+            self._drop_if_unused(node)
+
+    def _find(self, parent: Directory, name: bytes) -> Node | None:
+        parts: list[int] = []
+        top = -1
+        status: os.stat_result | None = None
+        last = parent.layers[-1]
+        for index in parent.layers:
+            layer = self.layers[index]
+            directory = self.handles.directory(parent, index)
+            try:
+                seen = layer.status(directory, name)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if stat.S_ISDIR(seen.st_mode):
+                parts.append(index)
+                if status is None:
+                    top, status = index, seen
+                if index == last or whiteout.is_opaque(at(directory, name)):
+                    break
+                continue
+            if status is None and not layer.is_whiteout(directory, name, seen):
+                top, status = index, seen
+            break
+        if status is None:
+            return None
+        return self.add(parent, name, top, tuple(parts), status)
+
+    def _scan(
+        self,
+        node: Directory,
+        index: int,
+        found: dict[bytes, tuple[int, os.stat_result, list[int]]],
+        closed: set[bytes],
+    ) -> None:
+        """Merge the entries of one layer into `found`; a name in `closed` has nothing more below."""
+        layer = self.layers[index]
+        directory = self.handles.directory(node, index)
+        encode = os.fsencode
+        last = index == node.layers[-1]
+        for entry in self._entries(directory):
+            name = encode(entry.name)
+            known = found.get(name)
+            if name in closed:
+                continue
+            if known is not None:
+                # A directory above: what is below merges with it, unless it is opaque or this is no directory.
+                above = self.handles.directory(node, known[2][-1])
+                if entry.is_dir(follow_symlinks=False) and not whiteout.is_opaque(at(above, name)):
+                    known[2].append(index)
+                else:
+                    closed.add(name)
+                continue
+            status = layer.entry_status(entry, directory)
+            if stat.S_ISDIR(status.st_mode):
+                found[name] = (index, status, [index])
+            else:
+                if not layer.is_whiteout(directory, name, status):
+                    found[name] = (index, status, [])
+                if not last:
+                    closed.add(name)
+
+    @staticmethod
+    def _entries(directory: int) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(directory) as entries:
+                return list(entries)
+        except OSError as problem:
+            if problem.errno == errno.EBADF:  # opened with O_PATH, because listing it is not allowed
+                raise error(errno.EACCES) from problem
+            raise
+
+    def _read_status(self, node: Node) -> os.stat_result:
+        layer = self.layers[node.layer]
+        if isinstance(node, File) and node.fd >= 0:
+            return layer.descriptor_status(node.fd)
+        if node.parent is None:
+            if node.ino == ROOT_INO:
+                return layer.descriptor_status(layer.root)
+            raise error(errno.ENOENT)
+        return layer.status(self.handles.directory(node.parent, node.layer), node.name)
+
+    def _detach_file(self, parent: Directory, name: bytes, node: File) -> None:
+        if node.layer == UPPER and node.status is not None and node.status.st_nlink <= 1:
+            self.table.release(node.status)
+            self.table.unshare(node)
+        elif node.layer == UPPER:
+            node.touch()  # one link less, a new change time
+        if (node.parent, node.name) != (parent, name):
+            node.links = [link for link in node.links if link != (parent, name)]
+        elif node.links:
+            node.parent, node.name = node.links.pop()
+        else:
+            node.parent = None
+            if not node.opens:
+                self.handles.close(node)
+
+    def _drop_if_unused(self, node: Node) -> bool:
+        """Forget a node without references, open handles or children in use; whether it went."""
+        if isinstance(node, Directory):
+            for kid in list(node.children.values()) if node.children else ():
+                if kid.lookups > 0 or not self._drop_if_unused(kid):
+                    return False
+        elif isinstance(node, File) and node.opens:
+            return False
+        if node.ino == ROOT_INO:
+            return False
+        self.handles.close(node)
+        self._forget_names(node)
+        self.table.drop(node)
+        return True
+
+    @staticmethod
+    def _forget_names(node: Node) -> None:
+        names = [(node.parent, node.name)] + (node.links if isinstance(node, File) else [])
+        for parent, name in names:
+            if parent is not None and parent.children.get(name) is node:
+                del parent.children[name]
+                parent.complete = False

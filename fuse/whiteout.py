@@ -1,0 +1,88 @@
+"""Deletions on disk, as the kernel's overlayfs writes them (overlayfs.rst, "whiteouts and opaque directories").
+
+A whiteout is a character device 0:0, which every user may make (Linux 5.8); an opaque directory, whose namesakes below
+are not merged, has `user.overlay.opaque` set to y (the `userxattr` mount option). In an image's layer a whiteout may
+also be an empty regular file with `user.overlay.whiteout`; we never write those, because the kernel does not honour
+them in an upper.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from rootless.kernel import fs
+
+from .metadata import at
+
+OPAQUE = "user.overlay.opaque"
+WHITEOUT = "user.overlay.whiteout"
+PREFIX = b"user.overlay."
+
+
+def is_opaque(target: int | str) -> bool:
+    """Whether a directory hides what lies below it. An `x` only announces xattr whiteouts among its entries."""
+    try:
+        return os.getxattr(target, OPAQUE, follow_symlinks=False) == b"y" if isinstance(target, str) else (
+            os.getxattr(target, OPAQUE) == b"y"
+        )
+    except OSError:
+        return False
+
+
+def set_opaque(target: int | str) -> None:
+    """Make a directory of the writable layer opaque."""
+    os.setxattr(target, OPAQUE, b"y")
+
+
+def has_whiteout_attribute(directory: int, name: bytes) -> bool:
+    """Whether an empty regular file is a whiteout by its extended attribute."""
+    try:
+        os.getxattr(at(directory, name), WHITEOUT, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+class Whiteouts:
+    """The making of whiteouts through the work directory.
+
+    One device is made and every whiteout is a hard link of it, as in the kernel: an inode each would be wasted. A link
+    or a rename puts it in its place at once, so there is no moment in which a deleted file is visible again.
+    """
+
+    def __init__(self, work: int) -> None:
+        self._work = work
+        self._shared: bytes | None = None
+        self._count = 0
+
+    def create(self, directory: int, name: bytes) -> None:
+        """Put a whiteout at a name that is free."""
+        if self._shared is not None:
+            try:
+                os.link(self._shared, name, src_dir_fd=self._work, dst_dir_fd=directory, follow_symlinks=False)
+                return
+            except FileExistsError:
+                raise
+            except OSError:  # EMLINK: full; EPERM, EOPNOTSUPP: no hard links here
+                self._discard()
+        fs.whiteout(name, directory)
+        with suppress(OSError):
+            shared = self._fresh_name()
+            os.link(name, shared, src_dir_fd=directory, dst_dir_fd=self._work, follow_symlinks=False)
+            self._shared = shared
+
+    def prepare(self) -> bytes:
+        """A whiteout in the work directory, under the name returned, to be renamed into its place."""
+        name = self._fresh_name()
+        self.create(self._work, name)
+        return name
+
+    def _fresh_name(self) -> bytes:
+        self._count += 1
+        return b"w%d" % self._count
+
+    def _discard(self) -> None:
+        if self._shared is not None:
+            os.unlink(self._shared, dir_fd=self._work)
+            self._shared = None

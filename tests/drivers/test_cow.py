@@ -1,0 +1,151 @@
+"""What only `cow` promises, or promises more of than the kernel's overlayfs does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from rootless.fuse import server
+from tests.drivers.arena import Arena, wait_for
+from tests.drivers.test_semantics import setup
+from tests.drivers.trial import manifest
+
+
+def test_a_directory_of_an_image_is_renamed_whole(arena: Arena) -> None:
+    """Where overlayfs (userxattr) and fuse-overlayfs answer EXDEV; overlayfs mounts what it leaves behind."""
+    setup(arena)
+
+    def work() -> tuple[dict[str, object], dict[str, object]]:
+        os.unlink("dir/b")
+        with open("dir/sub/new", "w") as file:
+            file.write("new")
+        before = manifest("dir")
+        number = os.stat("dir").st_ino, os.stat("dir/sub/c").st_ino
+        kept = os.open("dir/sub/c", os.O_RDWR)
+        os.rename("dir", "both/moved")
+        os.rename("tree", "tree2")
+        os.rename("both", "hidden/both")
+        assert (os.stat("hidden/both/moved").st_ino, os.stat("hidden/both/moved/sub/c").st_ino) == number
+        os.write(kept, b"C")
+        os.pwrite(kept, b"c", 0)
+        assert not os.path.lexists("dir")
+        assert not os.path.lexists("both")
+        assert sorted(os.listdir("tree2/one/two")) == ["three"]
+        return before, manifest("hidden/both/moved")
+
+    before, after = arena.container("cow", work)
+    changed = {name for name in before if before[name] != after.get(name)}
+    assert before.keys() == after.keys()
+    assert changed <= {"sub/c", "sub"}, "only the file that was written to"
+    seen = arena.container("cow", lambda: manifest(".", links=False))
+    assert arena.container("overlay", lambda: manifest(".", links=False)) == seen
+
+
+def test_an_exchange_of_directories_of_an_image(arena: Arena) -> None:
+    setup(arena)
+
+    def work() -> None:
+        from rootless.kernel import fs
+
+        fs.renameat2(fs.AT_FDCWD, "dir", fs.AT_FDCWD, "both", fs.RENAME_EXCHANGE)
+        assert sorted(os.listdir("dir")) == ["above", "below", "name"]
+        assert sorted(os.listdir("both")) == ["a", "b", "sub"]
+
+    arena.container("cow", work)
+    seen = arena.container("cow", lambda: manifest(".", links=False))
+    assert arena.container("overlay", lambda: manifest(".", links=False)) == seen
+
+
+def test_inode_numbers_stay(arena: Arena) -> None:
+    """Over copy-up and rename, and after the kernel has forgotten the file."""
+    setup(arena)
+
+    def work() -> None:
+        before = {}
+        for name in ("file", "dir", "symlink", "dir/sub/c", "hardlink"):
+            before[name] = os.lstat(name).st_ino
+            os.chown(name, 1, 1, follow_symlinks=False)
+            assert os.lstat(name).st_ino == before[name], name
+        big = os.stat("big").st_ino
+        os.rename("big", "dir/big")
+        assert os.stat("dir/big").st_ino == big
+
+    arena.container("cow", work)
+
+
+def test_copied_holes_stay_holes(arena: Arena) -> None:
+    setup(arena)
+
+    def work() -> int:
+        os.chmod("sparse", 0o600)
+        return os.stat("sparse").st_blocks
+
+    assert arena.container("cow", work) < 64
+
+
+def test_readers_see_what_is_written_through_another_handle(arena: Arena) -> None:
+    """overlayfs leaves a reader of a lower file with the old contents; one inode here is one file."""
+    setup(arena)
+
+    def work() -> bytes:
+        reader = os.open("file", os.O_RDONLY)
+        os.read(reader, 100)
+        with open("file", "a") as file:
+            file.write("more\n")
+        return os.pread(reader, 100, 0)
+
+    assert arena.container("cow", work) == b"bottom\nmore\n"
+
+
+def test_a_read_only_mount_refuses_every_change(arena: Arena) -> None:
+    setup(arena)
+
+    def config() -> server.Config:
+        return server.Config(lowers=tuple(server.LayerSpec(str(arena.base / name)) for name in arena.lowers))
+
+    def work() -> list[int | None]:
+        found: list[int | None] = []
+        for action in (
+            lambda: os.mkdir("x"),
+            lambda: os.unlink("file"),
+            lambda: os.rename("file", "x"),
+            lambda: os.chmod("file", 0),
+            lambda: open("file", "a"),
+            lambda: os.setxattr("file", "user.x", b""),
+        ):
+            try:
+                action()
+                found.append(None)
+            except OSError as problem:
+                found.append(problem.errno)
+        assert Path("file").read_text() == "bottom\n"
+        return found
+
+    assert arena.container("cow", work, config=config) == [30] * 6
+
+
+def test_the_stacks_are_dumped_on_a_signal(arena: Arena) -> None:
+    """Even while the loop waits in the kernel with the interpreter's lock."""
+    setup(arena)
+    log = arena.log
+    assert log is not None
+
+    def signalled(one: int, daemon: int) -> None:
+        assert wait_for(lambda: log.exists() and Path(f"/proc/{daemon}/comm").read_text() == "rootless-cow\n")
+        # The server belongs to the room: only from inside may it be signalled.
+        arena.in_room(lambda: os.kill(daemon, signal.SIGUSR1))
+
+    def work() -> None:
+        for _ in range(100):
+            os.stat("file")
+            if "engine.py" in log.read_text():
+                return
+            import time
+
+            time.sleep(0.05)
+        pytest.fail(log.read_text())
+
+    arena.container("cow", work, started=signalled)
