@@ -126,6 +126,8 @@ class _Booleans:
         if word.startswith("--"):
             return word in self.takes_value
         for position, letter in enumerate(word[1:], 2):
+            if letter == "=":
+                break
             if f"-{letter}" in self.takes_value:
                 return position == len(word)
         return False

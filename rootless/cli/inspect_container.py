@@ -1,0 +1,111 @@
+"""A container as `inspect` shows it: Docker's keys, in Docker's order, of what this engine knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..container.record import Spec, State
+from ..container.state import ALIVE, Status
+from ..container.store import Container
+
+NEVER = "0001-01-01T00:00:00Z"
+"""Go's zero time, which Docker prints for what has not happened."""
+
+
+def container_document(container: Container) -> dict[str, Any]:
+    """The document of one container."""
+    record, spec, state = container.record, container.spec, container.state()
+    log = container.directory / "log"
+    return {
+        "Id": record.id,
+        "Created": record.created,
+        "Path": spec.argv[0],
+        "Args": list(spec.argv[1:]),
+        "State": _state(state),
+        "Image": spec.image_id,
+        "ResolvConfPath": str(container.directory / "resolv.conf"),
+        "HostnamePath": str(container.directory / "hostname"),
+        "HostsPath": str(container.directory / "hosts"),
+        "LogPath": str(log) if log.exists() else "",
+        "Name": f"/{container.name}",
+        "RestartCount": state.restart_count,
+        "Driver": record.driver,
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": None,
+        "HostConfig": _host_config(spec),
+        "GraphDriver": {
+            "Data": {
+                "LowerDir": ":".join(str(container.paths.store / layer) for layer in record.layers),
+                "UpperDir": str(container.directory / "upper"),
+                "WorkDir": str(container.directory / "work"),
+            },
+            "Name": record.driver,
+        },
+        "Mounts": [],
+        "Config": _config(spec),
+        "NetworkSettings": {"Ports": {}, "Networks": {spec.network: {}}},
+    }
+
+
+def _state(state: State) -> dict[str, Any]:
+    return {
+        "Status": str(state.status),
+        "Running": state.status in ALIVE,
+        "Paused": state.status == Status.PAUSED,
+        "Restarting": state.status == Status.RESTARTING,
+        "OOMKilled": False,
+        "Dead": state.status == Status.DEAD,
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": state.started_at or NEVER,
+        "FinishedAt": state.finished_at or NEVER,
+    }
+
+
+def _host_config(spec: Spec) -> dict[str, Any]:
+    security = ["no-new-privileges"] if spec.no_new_privileges else []
+    security += [f"seccomp={spec.seccomp}"] if spec.seccomp else []
+    return {
+        "Binds": None,
+        "NetworkMode": spec.network,
+        "PortBindings": {},
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": spec.auto_remove,
+        "CapAdd": list(spec.cap_add) or None,
+        "CapDrop": list(spec.cap_drop) or None,
+        "GroupAdd": list(spec.group_add) or None,
+        "Init": spec.init,
+        "Privileged": spec.privileged,
+        "ReadonlyRootfs": spec.read_only,
+        "SecurityOpt": security or None,
+        "ShmSize": spec.shm_size,
+        "Tmpfs": spec.tmpfs,
+        "Ulimits": [{"Name": u.name, "Hard": u.hard, "Soft": u.soft} for u in spec.ulimits] or None,
+    }
+
+
+def _config(spec: Spec) -> dict[str, Any]:
+    attached = not spec.detached
+    return {
+        "Hostname": spec.hostname,
+        "Domainname": spec.domainname,
+        "User": spec.user,
+        "AttachStdin": spec.stdin_open and attached,
+        "AttachStdout": attached,
+        "AttachStderr": attached,
+        "Tty": spec.tty,
+        "OpenStdin": spec.stdin_open,
+        "StdinOnce": spec.stdin_open and attached,
+        "Env": list(spec.env),
+        "Cmd": list(spec.argv[len(spec.entrypoint) :]) or None,
+        "Image": spec.image,
+        "WorkingDir": spec.workdir,
+        "Entrypoint": list(spec.entrypoint) or None,
+        "Labels": spec.labels,
+        "StopSignal": spec.stop_signal or "SIGTERM",
+        "StopTimeout": spec.stop_timeout,
+    }

@@ -1,0 +1,152 @@
+"""What every test of the real engine needs: a store, the command, a small image, and the check that nothing is left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rootless.paths import Paths, locate
+
+CHECKOUT = Path(__file__).parent.parent
+GRACE = 3.0
+"""Seconds in which what a test has ended may still be on its way out."""
+
+
+@dataclass(frozen=True)
+class Rootless:
+    """The command as a user runs it, on a store of the test session's own."""
+
+    root: Path
+
+    @property
+    def paths(self) -> Paths:
+        return locate(str(self.root))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        # COVERAGE and the like may stay; what would move the store may not.
+        return {
+            **os.environ,
+            "ROOTLESS_ROOT": str(self.root),
+            "PYTHONPATH": str(CHECKOUT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def argv(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "rootless", *words]
+
+    def __call__(
+        self, *words: str, stdin: bytes | None = None, timeout: float = 60, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the command to its end, with an empty standard input unless one is given."""
+        return subprocess.run(
+            self.argv(*words),
+            input=stdin if stdin is not None else b"",
+            capture_output=True,
+            env=self.environment | (env or {}),
+            timeout=timeout,
+            check=False,
+        )
+
+    def popen(self, *words: str, **options: object) -> subprocess.Popen[bytes]:
+        """Start the command and go on."""
+        return subprocess.Popen(self.argv(*words), env=self.environment, **options)  # type: ignore[call-overload,no-any-return]
+
+    def ok(self, *words: str, stdin: bytes | None = None) -> str:
+        """Run the command, demand success, give its standard output."""
+        done = self(*words, stdin=stdin)
+        assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stderr.decode()}"
+        return done.stdout.decode()
+
+    def containers(self) -> list[str]:
+        try:
+            return [name for name in os.listdir(self.paths.containers) if not name.startswith(".")]
+        except FileNotFoundError:
+            return []
+
+    def remains(self) -> list[str]:
+        """What should not be there between two tests."""
+        found = [f"containers/{name}" for name in self.containers()]
+        for directory in self.paths.names, self.paths.tmp:
+            if directory.exists():
+                found += [str(path) for path in directory.iterdir()]
+        if self.paths.run.exists():
+            found += [str(p) for p in self.paths.run.iterdir() if p.name != "rooms"]
+            found += [str(p) for p in self.paths.rooms.glob("*/*")]
+        return found
+
+
+@pytest.fixture(scope="session")
+def session_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store") / "s"
+
+
+@pytest.fixture(scope="session")
+def busybox_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root file system of a small image, as a tar."""
+    path = tmp_path_factory.mktemp("image") / "busybox.tar"
+    with path.open("wb") as file:
+        made = subprocess.run(
+            [CHECKOUT / "scripts/lib/busybox-image"], stdout=file, stderr=subprocess.PIPE, check=False
+        )
+    if made.returncode:
+        pytest.skip(f"no image can be made: {made.stderr.decode().strip()}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def _store_with_image(session_root: Path, busybox_tar: Path) -> Rootless:
+    engine = Rootless(session_root)
+    engine.ok("import", "-c", 'CMD ["/bin/sh"]', str(busybox_tar), "busybox:latest")
+    return engine
+
+
+@pytest.fixture
+def rootless(_store_with_image: Rootless) -> Iterator[Rootless]:
+    """The command, with the image busybox:latest in its store; afterwards nothing of the test may be left."""
+    engine = _store_with_image
+    processes, mounts = _processes(), _mounts()
+    yield engine
+    deadline = time.monotonic() + GRACE
+    while True:
+        left = engine.remains()
+        left += [f"process {pid}: {command}" for (pid, _), command in _processes().items() if (pid, _) not in processes]
+        left += [f"mount {line}" for line in _mounts() - mounts]
+        if not left or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    assert not left, "left behind:\n" + "\n".join(left)
+
+
+def _mounts() -> set[str]:
+    return set(Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def _processes() -> dict[tuple[int, int], str]:
+    """(pid, start time) to command line, of every process that is not in our own namespaces or that runs the engine."""
+    ours = _namespaces("self")
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            started = int((entry / "stat").read_bytes().rpartition(b")")[2].split()[19])
+            if entry.stat().st_uid == 0 != os.getuid():
+                continue  # other people's: their namespaces can't be read
+            if "-m rootless" in command or _namespaces(entry.name) != ours:
+                found[int(entry.name), started] = command
+        except OSError:
+            continue
+    return found
+
+
+def _namespaces(pid: str) -> Sequence[str]:
+    return [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("user", "pid", "mnt")]
