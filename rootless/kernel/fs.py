@@ -58,6 +58,11 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     check(libc.fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
 
 
+def syncfs(fd: int) -> None:
+    """syncfs(2): write everything of the file system that holds `fd` to the disk. Failures show since Linux 5.8."""
+    check(libc.syncfs(fd))
+
+
 def link_descriptor(fd: int, dirfd: int, name: str | bytes) -> None:
     """Give an O_TMPFILE file its name, through /proc/self/fd: AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH (linkat(2))."""
     source = f"/proc/self/fd/{fd}"

@@ -51,6 +51,16 @@ def remove_tree(path: Path, room: Callable[[], int], *, tmp: Path | None = None)
             path.unlink()
 
 
+def remove_below(parent: int, name: str | bytes) -> None:
+    """Remove the directory `name` in the open directory `parent`, with the permissions of whoever calls.
+
+    Raises:
+        PermissionError: they don't suffice.
+        ConflictError: something is mounted below it.
+    """
+    _Remover(parent, os.fsdecode(name)).run()
+
+
 def sweep(tmp: Path, room: Callable[[], int]) -> list[str]:
     """Remove what dead writers left in `tmp` (names of `atomic.new_name`), and give back the names.
 

@@ -1,0 +1,244 @@
+"""Unpacked layers: a cache, always derivable from the blobs, each layer once however many images share it.
+
+    layers/<chain hex>/lock                       held while one of the following is made or removed
+    layers/<chain hex>/mapped-<8 hex>/            the layer, with the real ids of one id map
+    layers/<chain hex>/owned/                     the layer, belonging wholly to the caller
+    layers/<chain hex>/owners.jsonl               what the files of `owned/` could not say themselves
+    l/<10 base32>  ->  ../layers/<chain hex>/...  a short name for mount(2), whose options have one page
+    tmp/layer.<pid>.<random>/                     being unpacked
+
+The name is the chain id, not the layer's own: the same archive on another base may need other parent directories.
+What is published is complete, verified against its diff id, and on the disk.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from .. import atomic, locks, room
+from ..errors import InvalidError, StoreError
+from ..idmap import IdMap
+from ..kernel import fs
+from ..paths import Paths
+from . import digest as digests
+from .blobs import Blobs
+from .remove import remove_tree, rename
+
+if TYPE_CHECKING:
+    from .driver import LayerKind
+    from .unpacking import Job
+
+Kind = Literal["owned", "mapped"]
+
+
+@dataclass(frozen=True)
+class LayerSource:
+    """One layer of an image.
+
+    Attributes:
+        diff_id: digest of the uncompressed archive.
+        blob: digest of the blob that holds it, compressed or not.
+    """
+
+    diff_id: str
+    blob: str
+
+
+class Stack(NamedTuple):
+    """Unpacked layers.
+
+    Attributes:
+        links: `l/XXXXXXXXXX`, relative to the store, top first.
+    """
+
+    kind: Kind
+    links: list[str]
+
+
+class Layers:
+    """The unpacked layers of one store, for one id map."""
+
+    def __init__(self, paths: Paths, idmap: IdMap) -> None:
+        self._paths = paths
+        self._idmap = idmap
+        self._blobs = Blobs(paths)
+
+    def ensure(self, chain: Sequence[LayerSource], kind: LayerKind = "auto") -> list[str]:
+        """`stack(chain, kind).links`."""
+        return self.stack(chain, kind).links
+
+    def stack(self, chain: Sequence[LayerSource], kind: LayerKind = "auto") -> Stack:
+        """Unpack what is missing of a stack of layers, given from the bottom up.
+
+        Several processes may want the same at once: one unpacks, the others wait for it.
+
+        Args:
+            kind: `auto` is `mapped`, or `owned` where there is one id only or a file belongs to an id outside the map.
+
+        Raises:
+            UnmappedIdError: such a file, and `kind` is `mapped`.
+            InvalidError: a blob is no layer, or not the one that its diff id names.
+            NotFoundError: a blob is missing.
+            StoreError: no room on the disk.
+        """
+        if kind != "auto":
+            return self._stack(chain, kind)
+        ids = digests.chain_ids([source.diff_id for source in chain])
+        if self._idmap.single or (self._complete(ids, "owned") and not self._complete(ids, "mapped")):
+            return self._stack(chain, "owned")
+        from .owners import UnmappedIdError
+
+        try:
+            return self._stack(chain, "mapped")
+        except UnmappedIdError:
+            return self._stack(chain, "owned")
+
+    def path(self, chain_id: str, kind: Kind) -> Path:
+        """Where the layer is when it is unpacked."""
+        return self._directory(chain_id) / ("owned" if kind == "owned" else f"mapped-{self._idmap.tag}")
+
+    def _directory(self, chain_id: str) -> Path:
+        return self._paths.layers / digests.parse(chain_id)[1]
+
+    def _complete(self, ids: Sequence[str], kind: Kind) -> bool:
+        return all(self.path(chain_id, kind).is_dir() for chain_id in ids)
+
+    def _stack(self, chain: Sequence[LayerSource], kind: Kind) -> Stack:
+        ids = digests.chain_ids([source.diff_id for source in chain])
+        for height, (chain_id, source) in enumerate(zip(ids, chain, strict=True)):
+            if not self.path(chain_id, kind).is_dir():
+                self._make_directories()
+                self._unpack(chain_id, source, ids[:height][::-1], kind)
+        return Stack(kind, [self._link(self.path(chain_id, kind)) for chain_id in reversed(ids)])
+
+    def _make_directories(self) -> None:
+        for directory in (self._paths.store, self._paths.layers, self._paths.links, self._paths.tmp):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self._paths.store, self._paths.layers, self._paths.links):
+            let_through(directory, self._idmap)
+
+    def _unpack(self, chain_id: str, source: LayerSource, below: Sequence[str], kind: Kind) -> None:
+        with self._locked(chain_id):
+            target = self.path(chain_id, kind)
+            if target.is_dir():
+                return  # another process was faster
+            draft = atomic.new_name(self._paths.tmp, "layer")
+            draft.mkdir(mode=0o700)
+            try:
+                self._fill(draft, chain_id, source, below, kind)
+                self._flush()
+                rename(draft, target, self._room)
+            except BaseException:
+                remove_tree(draft, self._room)
+                raise
+
+    def _fill(self, draft: Path, chain_id: str, source: LayerSource, below: Sequence[str], kind: Kind) -> None:
+        from . import unpacking
+
+        with ExitStack() as opened:
+            job = unpacking.Job(
+                blob=opened.enter_context(self._blobs.open(source.blob)),
+                root=opened.enter_context(_opened(draft)),
+                lower=[opened.enter_context(_opened(self.path(chain, kind))) for chain in below],
+                algorithm=digests.parse(source.diff_id)[0],
+            )
+            if kind == "mapped":
+                found = self._unpack_mapped(job, draft)
+            else:
+                found, records = unpacking.owned(job, [self._owner_file(chain) for chain in below])
+                atomic.write(self._owner_file(chain_id), records, tmp=self._paths.tmp)
+        if found != source.diff_id:
+            raise InvalidError(f"layer {source.blob} unpacks to {found}, but the image says {source.diff_id}")
+
+    def _unpack_mapped(self, job: Job, draft: Path) -> str:
+        from . import unpacking
+
+        owner, group = self._idmap.uids[0].outside, self._idmap.gids[0].outside
+        if os.geteuid() != owner:
+            os.chown(draft, owner, group)  # real root's container root is another
+        fd = self._room()
+        try:
+            return room.call(fd, lambda: unpacking.mapped(job, self._idmap))
+        finally:
+            os.close(fd)
+
+    def _room(self) -> int:
+        return room.open_room(self._paths, self._idmap)
+
+    def _owner_file(self, chain_id: str) -> Path:
+        return self._directory(chain_id) / "owners.jsonl"
+
+    def _flush(self) -> None:
+        """A power cut must not leave empty files behind a name that promises a whole layer: a journal may have the
+        rename on the disk before the data."""
+        fd = os.open(self._paths.tmp, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fs.syncfs(fd)
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _locked(self, chain_id: str) -> Iterator[None]:
+        """Be the only one who makes or removes this layer."""
+        directory = self._directory(chain_id)
+        while True:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            let_through(directory, self._idmap)
+            with suppress(FileNotFoundError), locks.lock(directory / "lock") as fd:
+                # Whoever held it may have removed the layer, and the lock file with it: then this is nobody's lock.
+                if (directory / "lock").stat().st_ino == os.fstat(fd).st_ino:
+                    yield
+                    return
+
+    def _link(self, tree: Path) -> str:
+        """The layer's short name. Ten characters can collide, so each must lead to this layer."""
+        target = f"../layers/{tree.parent.name}/{tree.name}"
+        for attempt in range(100):
+            name = _short_name(f"{target} {attempt}")
+            link = self._paths.links / name
+            with suppress(FileExistsError):
+                if not link.is_symlink():
+                    link.symlink_to(target)
+            if os.readlink(link) == target:
+                return f"l/{name}"
+        raise StoreError(
+            f"{self._paths.links} has no free name for a layer", hint="remove that directory; it is made again"
+        )
+
+
+def _short_name(text: str) -> str:
+    return base64.b32encode(hashlib.sha256(text.encode()).digest())[:10].decode()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def let_through(directory: Path, idmap: IdMap) -> None:
+    """Let container root walk through a directory of the store, where it is not the caller (under real root).
+
+    The group of its id may pass, nobody else: below lie set-user-id programs that belong to a subordinate id, and
+    whoever could start one would be the owner of all containers.
+    """
+    status = directory.stat()
+    group = idmap.gids[0].outside
+    if (
+        os.geteuid() == idmap.uids[0].outside
+        or status.st_mode & 0o001
+        or (status.st_gid == group and status.st_mode & 0o010)
+    ):
+        return
+    os.chown(directory, -1, group)
+    directory.chmod(status.st_mode & 0o7700 | 0o010)
