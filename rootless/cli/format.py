@@ -29,7 +29,10 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 @dataclass(frozen=True)
 class Field(Generic[T]):
-    """One column: its header, and its value in a row. A value may be callable, to be called with arguments."""
+    """One column: its header, and its value in a row.
+
+    A value may be callable, to be called with the template's arguments; its header is then empty (see `label_header`).
+    """
 
     header: Any
     value: Callable[[T], Any]
@@ -59,7 +62,7 @@ def listing(rows: Iterable[T], fields: Mapping[str, Field[T]], form: str, table:
     lines = [template.render(_Row(row, fields)) + "\n" for row in rows]
     if not is_table:
         return "".join(lines)
-    header = template.render({name: field.header for name, field in fields.items()}, header=True)
+    header = template.render({name: field.header or label_header for name, field in fields.items()}, header=True)
     return align("".join([header + "\n", *lines]))
 
 
@@ -81,6 +84,11 @@ class _Row(Mapping[str, Any]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._fields
+
+
+def label_header(name: str) -> str:
+    """The header over a column of `{{.Label "com.example.some-thing"}}`: `some thing`."""
+    return name.rpartition(".")[2].replace("-", " ").replace("_", " ")
 
 
 def align(text: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from .. import atomic, locks
@@ -19,16 +19,32 @@ from ..paths import Paths
 
 
 class Pin:
-    """The pins of one running operation. Made by `hold`."""
+    """The pins of one running operation. Made by `hold`.
+
+    Attributes:
+        digests: all that was pinned.
+    """
 
     def __init__(self, paths: Paths, fd: int) -> None:
         self._paths = paths
         self._fd = fd
+        self.digests: list[str] = []
 
     def add(self, *digests: str) -> None:
         """Nobody removes these from now on."""
+        with self.adding() as add:
+            for digest in digests:
+                add(digest)
+
+    @contextmanager
+    def adding(self) -> Iterator[Callable[[str], None]]:
+        """The lock under which nothing is removed, and a function that pins: for a digest that is only then known."""
         with locks.lock(self._paths.index_lock):
-            os.write(self._fd, "".join(f"{digest}\n" for digest in digests).encode())
+            yield self._add
+
+    def _add(self, digest: str) -> None:
+        self.digests.append(digest)
+        os.write(self._fd, f"{digest}\n".encode())
 
 
 @contextmanager

@@ -9,6 +9,8 @@ Everything here came from outside once. The types check a document's shape; `che
 
 from __future__ import annotations
 
+import os
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -233,3 +235,47 @@ def moment(text: str | None) -> datetime | None:
     except msgspec.ValidationError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+_MACHINES = {
+    "x86_64": ("amd64", ""),
+    "aarch64": ("arm64", ""),
+    "armv8l": ("arm", "v8"),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+    "i386": ("386", ""),
+    "i686": ("386", ""),
+    "ppc64le": ("ppc64le", ""),
+    "riscv64": ("riscv64", ""),
+    "s390x": ("s390x", ""),
+    "loongarch64": ("loong64", ""),
+    "mips64": ("mips64le", ""),
+}
+_PLATFORM = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def host_platform() -> Platform:
+    """What this machine runs, in Go's words."""
+    machine = os.uname().machine
+    architecture, variant = _MACHINES.get(machine, (machine, ""))
+    return Platform(architecture=architecture, os="linux", variant=variant)
+
+
+def parse_platform(text: str) -> Platform:
+    """`linux/arm64`, `linux/arm/v7`, or an architecture alone.
+
+    Raises:
+        InvalidError: not of this form, or another operating system.
+    """
+    parts = text.split("/")
+    if not all(_PLATFORM.fullmatch(part) for part in parts) or len(parts) > 3:
+        raise InvalidError(f"{text!r} is not a platform", hint="it should read linux/ARCHITECTURE[/VARIANT]")
+    if len(parts) == 1:
+        parts = (
+            [host_platform().os, parts[0]] if parts[0].lower() != "linux" else ["linux", host_platform().architecture]
+        )
+    system, architecture, *variant = (part.lower() for part in parts)
+    if system != "linux":
+        raise InvalidError(f'operating system "{system}" is not supported', hint="images are for linux")
+    known, own = _MACHINES.get(architecture, (architecture, ""))
+    return Platform(architecture=known, os=system, variant=variant[0] if variant else own)

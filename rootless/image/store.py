@@ -179,15 +179,24 @@ class ImageStore:
             raise StoreError(f"{self.paths.index} can't be read: {problem.strerror}") from problem
 
     @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone with the index, and with what may be removed."""
+        with locks.lock(self.paths.index_lock):
+            yield
+
+    @contextmanager
     def changing(self) -> Iterator[Index]:
         """The index, to be changed inside the block and then replaced; as it was when the block raises."""
-        with locks.lock(self.paths.index_lock):
-            before = self._index_bytes()
-            contents = documents.read_whole(before, Index, str(self.paths.index))
+        with self.locked():
+            contents = self.read_index()
             yield contents
-            after = documents.write(contents)
-            if after != before:
-                atomic.write(self.paths.index, after, tmp=self.paths.tmp, mode=0o644)
+            self.write_index(contents)
+
+    def write_index(self, contents: Index) -> None:
+        """Replace the index. The caller holds its lock."""
+        data = documents.write(contents)
+        if data != self._index_bytes():
+            atomic.write(self.paths.index, data, tmp=self.paths.tmp, mode=0o644)
 
     def publish(self, pin: Pin, config: ImageConfig, layers: list[Descriptor], name: Reference | None) -> Image:
         """Make an image of a configuration and of layers whose blobs the caller has pinned.

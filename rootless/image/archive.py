@@ -1,0 +1,119 @@
+"""Images out of archives: `import` makes one of a root filesystem's tar, plain or compressed.
+
+The archive is hashed both ways in one pass while it is read: compressed for the blob's digest, plain for the diff id.
+What came as gzip is kept as it came; anything else is kept as gzip, because umoci reads nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import BinaryIO, cast
+
+from ..storage import compression
+from ..storage import digest as digests
+from ..storage.blobs import BlobWriter
+from . import garbage, spec
+from .changes import apply
+from .pins import Pin
+from .reference import Reference
+from .spec import Descriptor, History, ImageConfig, Platform, RootFs, RunConfig
+from .store import Image, ImageStore, Layer
+
+_CHUNK = 1 << 18
+_HEAD = 6
+"""Bytes that `compression.recognise` wants to see."""
+
+
+def import_tarball(
+    store: ImageStore,
+    source: BinaryIO,
+    name: Reference | None,
+    *,
+    unpack: Callable[[Sequence[Layer]], object],
+    changes: Sequence[str] = (),
+    message: str = "Imported from -",
+    platform: Platform | None = None,
+) -> Image:
+    """Make an image of one layer, the archive that `source` holds.
+
+    Args:
+        name: with a tag, what the image is to be called; None leaves it without a name.
+        unpack: unpacks the new layer into the store. It is called before the image exists, so that an archive which
+            can't be unpacked is refused here and leaves nothing.
+        changes: Dockerfile instructions for its configuration.
+        message: the history's comment.
+        platform: what it is for; this machine by default.
+
+    Raises:
+        InvalidError: a change is malformed, or the archive is damaged, hostile or none.
+        StoreError: no room.
+    """
+    run = apply(RunConfig(), changes)
+    platform = platform or spec.host_platform()
+    with garbage.transaction(store) as pin:
+        layer = _receive(store, pin, source)
+        unpack([layer])
+        created = spec.timestamp(datetime.now(UTC))
+        config = ImageConfig(
+            created=created,
+            architecture=platform.architecture,
+            variant=platform.variant,
+            os=platform.os,
+            config=run,
+            rootfs=RootFs(type="layers", diff_ids=[layer.diff_id]),
+            history=[History(created=created, comment=message)],
+        )
+        return store.publish(pin, config, [layer.blob], name)
+
+
+def _receive(store: ImageStore, pin: Pin, source: BinaryIO) -> Layer:
+    """Keep the archive as a blob, pinned."""
+    with store.blobs.writer() as writer:
+        diff_id = _copy(source, writer)
+        # Published and pinned under one lock: between the two, the blob could go with the last image that has it.
+        with pin.adding() as add:
+            digest, size = writer.commit()
+            add(digest)
+    descriptor = Descriptor(media_type=f"{spec.OCI_LAYER}+gzip", digest=digest, size=size)
+    return Layer(descriptor, diff_id, diff_id)
+
+
+def _copy(source: BinaryIO, writer: BlobWriter) -> str:
+    """Write the archive as gzip and give back its diff id."""
+    hasher = digests.hasher()
+    tap = _Tap(source, writer)
+    plain = compression.decompressor(cast(BinaryIO, io.BufferedReader(tap, _CHUNK)))
+    compressor = None if tap.compression == "gzip" else compression.gzip_writer(cast(BinaryIO, writer))
+    while chunk := plain.read(_CHUNK):
+        hasher.update(chunk)
+        if compressor is not None:
+            compressor.write(chunk)
+    if compressor is not None:
+        compressor.close()
+    return f"sha256:{hasher.hexdigest()}"
+
+
+class _Tap(io.RawIOBase):
+    """Passes a stream through, and writes what passes to the blob as well if it is gzip already."""
+
+    def __init__(self, source: BinaryIO, writer: BlobWriter) -> None:
+        self._source = source
+        self._writer = writer
+        self.compression: compression.Compression | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._source.read(len(buffer))
+        if self.compression is None:
+            # A pipe may give the first bytes one by one.
+            while len(data) < _HEAD and (more := self._source.read(_HEAD - len(data))):
+                data += more
+            self.compression = compression.recognise(data)
+        if self.compression == "gzip":
+            self._writer.write(data)
+        buffer[: len(data)] = data
+        return len(data)
