@@ -1,8 +1,8 @@
 """The command `rootless`: a table of commands, imported when they are called, and the one place where an error becomes
 a line of text and an exit code.
 
-Words and codes are the Docker CLI's: an unknown option ends with 125, an unknown command and a wrong number of arguments
-with 1, other failures with 1, the engine's in `run`, `create`, `start` and `exec` with 125.
+Words and codes are the Docker CLI's: an unknown option ends with 125, an unknown command and a wrong number of
+arguments with 1, other failures with 1, the engine's in `run`, `create`, `start` and `exec` with 125.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ def ps(
     """List containers."""
     context: Context = ctx.obj
     last = 1 if latest else last
+    context.containers.sweep()
     rows = [_Row(c, c.state(), no_trunc) for c in context.containers.all()]
     if last >= 0:
         rows = rows[:last]

@@ -19,9 +19,9 @@ from ..storage import drivers
 from ..storage.driver import StorageDriver
 from ..storage.layers import Layers, LayerSource
 from . import names, spec
-from .record import Record, now
+from .record import Record, State, now
 from .state import ALIVE
-from .store import Container, Containers, kill_if_same
+from .store import Container, Containers, Hold, kill_if_same
 
 KILL_TIMEOUT = 10.0
 """Seconds in which a killed container's monitor has to finish."""
@@ -48,8 +48,9 @@ class Engine:
         return Containers(self.paths)
 
 
-Maker = Callable[[], Container]
-"""Makes a container when it is called: in the monitor's process, so that a command killed before leaves nothing."""
+Maker = Callable[[int], tuple[Container, Hold]]
+"""Makes a container when it is called, and holds its lock. The argument is the pid of the monitor that will start it, or
+0: that monitor makes it itself, so that a command which was killed before leaves nothing."""
 
 
 def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "") -> Maker:
@@ -67,7 +68,7 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
     driver = drivers.choose(engine.driver)
     layers = _unpacked(engine, image, driver)
 
-    def make() -> Container:
+    def make(monitor: int) -> tuple[Container, Hold]:
         record = Record(
             id=container_id,
             name=name or engine.containers.free_name(),
@@ -77,7 +78,7 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
             layers=tuple(layers),
             idmap=engine.idmap.tag,
         )
-        return _make(engine, record)
+        return _make(engine, record, State(monitor=monitor))
 
     return make
 
@@ -87,13 +88,13 @@ def _unpacked(engine: Engine, image: Image, driver: StorageDriver) -> list[str]:
     return Layers(engine.paths, engine.idmap).ensure(sources, driver.layer_kind)
 
 
-def _make(engine: Engine, record: Record) -> Container:
+def _make(engine: Engine, record: Record, state: State) -> tuple[Container, Hold]:
     """Put the container's directory together under tmp/ and publish it."""
     draft = atomic.new_name(engine.paths.tmp, record.id)
     draft.mkdir(mode=0o711, parents=True)
     try:
         _write_files(draft, record, engine)
-        return engine.containers.publish(record, draft)
+        return engine.containers.publish(record, draft, state)
     except BaseException:
         _discard(draft)
         raise
@@ -131,12 +132,16 @@ def _discard(draft: Path) -> None:
 
 def create(engine: Engine, options: spec.Options, image_name: str, name: str = "") -> Container:
     """Make a container and do not start it."""
-    return plan(engine, options, image_name, name)()
+    container, hold = plan(engine, options, image_name, name)(0)
+    hold.release()
+    return container
 
 
 def run(engine: Engine, maker: Maker, window: tuple[int, int]) -> launch.Started:
     """Make and start a container under a monitor of its own. See `launch.launch`."""
-    return launch.launch(keeper.Order(engine.paths, maker, fresh=True, window=window, debug=engine.debug))
+    return launch.launch(
+        keeper.Order(engine.paths, lambda: maker(os.getpid()), fresh=True, window=window, debug=engine.debug)
+    )
 
 
 def remove(engine: Engine, container: Container, *, force: bool = False) -> None:
@@ -157,7 +162,7 @@ def remove(engine: Engine, container: Container, *, force: bool = False) -> None
             )
         kill_if_same(state.pid, state.pid_started)
     try:
-        with container.exclusively("remove", wait=KILL_TIMEOUT if force else 0):
+        with container.hold("remove", wait=KILL_TIMEOUT if force else 0):
             engine.containers.remove(container)
     except NotFoundError:
         if not force:  # with --rm its own monitor was faster

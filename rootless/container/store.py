@@ -10,8 +10,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -21,6 +20,7 @@ from ..errors import ConflictError, NotFoundError, RootlessError, StoreError
 from ..kernel import process
 from ..paths import Paths
 from ..storage.remove import remove_tree
+from ..storage.remove import sweep as sweep_drafts
 from . import names
 from .record import Record, Spec, State, decode_record, decode_state, merge, now
 from .state import ALIVE, Event, Status, step
@@ -63,15 +63,12 @@ class Container:
         if state.status not in ALIVE or state.machine_id != process.machine_id():
             return state
         try:
-            fd = locks.try_lock(self.lock_path)
-        except FileNotFoundError:
+            with self.hold("repair"):
+                return self._bury(self.stored_state())
+        except ConflictError:
+            return state  # its monitor lives
+        except NotFoundError:
             return State(status=Status.REMOVING)
-        if fd is None:
-            return state
-        try:
-            return self._bury(self.stored_state())
-        finally:
-            os.close(fd)
 
     def _bury(self, state: State) -> State:
         """End what a killed monitor left behind. The caller holds the lock."""
@@ -100,35 +97,56 @@ class Container:
         old = path.read_bytes() if path.exists() else b""
         atomic.write(path, merge(old, state), tmp=self.paths.tmp, durable=False)
 
-    @contextmanager
-    def exclusively(self, doing: str, *, wait: float = 0) -> Iterator[None]:
-        """Hold the container's lock, waiting for it at most `wait` seconds.
+    def hold(self, doing: str, *, wait: float = 0) -> Hold:
+        """Take the container's lock, waiting for it at most `wait` seconds.
 
         Raises:
             ConflictError: a monitor has it, or another command.
             NotFoundError: the container is gone.
         """
-        fd = self._take_lock(doing, time.monotonic() + wait)
-        try:
-            if not self.directory.exists():  # the lock was waited for, and its holder removed the container
-                raise NotFoundError(f"No such container: {self.name}")
-            yield
-        finally:
-            os.close(fd)
-
-    def _take_lock(self, doing: str, deadline: float) -> int:
-        while True:
-            try:
-                fd = locks.try_lock(self.lock_path)
-            except FileNotFoundError:
-                raise NotFoundError(f"No such container: {self.name}") from None
-            if fd is not None:
-                return fd
+        deadline = time.monotonic() + wait
+        while (hold := Hold.take(self.directory)) is None:
             if time.monotonic() >= deadline:
                 raise ConflictError(
                     f"cannot {doing} container {self.name}: it is running, or a command is at work on it"
                 )
             time.sleep(0.01)
+        return hold
+
+
+class Hold:
+    """The lock of one container, held until `release` or the end of the with statement."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def take(cls, directory: Path) -> Hold | None:
+        """The lock in a container's directory, or None when somebody has it.
+
+        Raises:
+            NotFoundError: there is no such container (any more).
+        """
+        gone = NotFoundError(f"No such container: {directory.name}")
+        try:
+            fd = locks.try_lock(directory / "lock")
+        except FileNotFoundError:
+            raise gone from None
+        if fd is not None and os.fstat(fd).st_nlink == 0:  # its last holder removed the container
+            os.close(fd)
+            raise gone
+        return cls(fd) if fd is not None else None
+
+    def release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 def kill_if_same(pid: int, started: int) -> None:
@@ -155,43 +173,80 @@ class Containers:
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
 
-    def publish(self, record: Record, draft: Path) -> Container:
+    def publish(self, record: Record, draft: Path, state: State) -> tuple[Container, Hold]:
         """Turn the finished directory `draft` (below tmp/) into a container with its name, or leave all as it was.
+
+        The container's lock is held from before anybody can see it: a `run` that was given up is told from one that is
+        about to start.
 
         Raises:
             ConflictError: the name is taken; in Docker's words.
         """
         durable = not record.spec.auto_remove  # a --rm container ends with the boot, its directory need not outlive it
         atomic.write(draft / "config.json", msgspec.json.encode(record), tmp=draft, durable=durable)
-        atomic.write(draft / "state.json", msgspec.json.encode(State()), tmp=draft, durable=False)
-        (draft / "lock").touch(mode=0o600)
+        atomic.write(draft / "state.json", msgspec.json.encode(state), tmp=draft, durable=False)
+        hold = Hold.take(draft)
+        assert hold is not None, "a lock that nobody else knows of"
         container = Container(self.paths, record)
-        with locks.lock(self.paths.containers / ".names.lock"):
-            self._claim(record)
-            try:
-                os.rename(draft, container.directory)
-            except BaseException:
-                (self.paths.names / record.name).unlink(missing_ok=True)
-                raise
+        try:
+            self._publish_named(record, draft, container.directory)
+        except BaseException:
+            hold.release()
+            raise
         if durable:
             atomic.sync_directory(self.paths.containers)
-        return container
+        return container, hold
 
-    def _claim(self, record: Record) -> None:
+    def _publish_named(self, record: Record, draft: Path, target: Path) -> None:
+        for attempt in range(2):
+            with locks.lock(self.paths.containers / ".names.lock"):
+                holder = self._claim(record)
+                if holder is None:
+                    try:
+                        os.rename(draft, target)
+                    except BaseException:
+                        (self.paths.names / record.name).unlink(missing_ok=True)
+                        raise
+                    return
+            if attempt == 0:
+                self.sweep_one(holder)  # of a --rm container whose monitor was killed only the name may be left
+        raise ConflictError(
+            f'Conflict. The container name "/{record.name}" is already in use by container "{holder}"',
+            hint="remove or rename that container to be able to reuse the name",
+        )
+
+    def _claim(self, record: Record) -> str | None:
+        """Take the record's name: None, or the id of the container that has it. The caller holds the names' lock."""
         link = self.paths.names / record.name
         while True:
             try:
                 os.symlink(f"../containers/{record.id}", link)
-                return
+                return None
             except FileExistsError:
                 holder = Path(os.readlink(link)).name
                 if (self.paths.containers / holder).is_dir():
-                    raise ConflictError(
-                        f'Conflict. The container name "/{record.name}" is already in use by container "{holder}"',
-                        hint="remove or rename that container to be able to reuse the name",
-                    ) from None
-                # Under the names' lock a link to nothing is what a killed process left.
-                link.unlink(missing_ok=True)
+                    return holder
+                link.unlink(missing_ok=True)  # under the lock a link to nothing is what a killed process left
+
+    def sweep(self) -> None:
+        """Remove what killed processes left: abandoned and half-removed containers, and drafts."""
+        for container_id in self.ids():
+            self.sweep_one(container_id)
+        sweep_drafts(self.paths.tmp, self._room)
+
+    def sweep_one(self, container_id: str) -> None:
+        """Remove a container that nobody wants any more: a --rm container that ended without its monitor, a `run` that
+        was given up before its start, a removal that was interrupted. All others stay, the damaged ones too."""
+        with suppress(NotFoundError, StoreError):
+            container = self.load(container_id)
+            if container.state().machine_id not in ("", process.machine_id()):
+                return
+            hold = Hold.take(container.directory)
+            if hold is None:
+                return
+            with hold:
+                if _is_abandoned(container.spec, container.stored_state()):
+                    self.remove(container)
 
     def free_name(self) -> str:
         """A generated name that nobody has now."""
@@ -278,8 +333,10 @@ class Containers:
 
     def remove_directory(self, container_id: str) -> None:
         """Remove what is on disk of a container, without regard to its state."""
-        directory = self.paths.container(container_id)
-        remove_tree(directory, lambda: room.open_room(self.paths, idmap.detect()), tmp=self.paths.tmp)
+        remove_tree(self.paths.container(container_id), self._room, tmp=self.paths.tmp)
+
+    def _room(self) -> int:
+        return room.open_room(self.paths, idmap.detect())
 
     def _forget(self, container: Container) -> None:
         """Take the name and the run directory away."""
@@ -289,3 +346,16 @@ class Containers:
                 if Path(os.readlink(link)).name == container.id:
                     link.unlink()
         shutil.rmtree(self.paths.runtime_of(container.id), ignore_errors=True)
+
+
+def _is_abandoned(spec: Spec, state: State) -> bool:
+    """Whether nobody is left who would start or remove this container. Its lock is held by the caller."""
+    match state.status:
+        case Status.REMOVING:
+            return True
+        case Status.EXITED:
+            return spec.auto_remove
+        case Status.CREATED:
+            return state.monitor != 0  # made by `run` for a monitor that is dead, or `create` would have left it at 0
+        case _:
+            return False

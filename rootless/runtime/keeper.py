@@ -23,7 +23,7 @@ from .. import idmap as ids
 from .. import room
 from ..container.record import State, now
 from ..container.state import Event, step
-from ..container.store import Container, Containers
+from ..container.store import Container, Containers, Hold
 from ..errors import RootlessError
 from ..kernel import process
 from ..paths import Paths
@@ -41,13 +41,13 @@ class Order:
     """What the command wants of the monitor.
 
     Attributes:
-        prepare: gives the container, made just now or before.
+        prepare: gives the container, made just now or before, with its lock held.
         fresh: the container was made for this start: if it comes to nothing, nothing shall remain.
         window: (rows, columns) of the terminal at its start.
     """
 
     paths: Paths
-    prepare: Callable[[], Container]
+    prepare: Callable[[], tuple[Container, Hold]]
     fresh: bool
     window: tuple[int, int] = (24, 80)
     debug: bool = False
@@ -59,6 +59,8 @@ def run(order: Order, client: stream.Connection) -> NoReturn:
     try:
         _detach(client, order.debug)
         code = _Keeper(order, client).keep()
+    except ClientGoneError:
+        code = 0  # nobody is there to be told
     except RootlessError as problem:
         _tell_failure(client, problem, order.debug)
     except Exception as problem:
@@ -96,8 +98,8 @@ class _Keeper:
 
     def keep(self) -> int:
         """From nothing to the container's end. Returns this process's exit code."""
-        container = self.order.prepare()
-        with container.exclusively("start"):
+        container, hold = self.order.prepare()
+        with hold:
             _log_errors_to(container.directory / "monitor.log", self.order.debug)
             self.room_fd = room.open_room(self.paths, self.idmap, hold=True)
             try:
@@ -116,7 +118,7 @@ class _Keeper:
         except ClientGoneError:
             if self.order.fresh:
                 self._remove(container)
-            os._exit(1)
+            raise
         except RootlessError as problem:
             self._note_failure(container, state, problem)
             raise
@@ -130,7 +132,7 @@ class _Keeper:
             return
         code = problem.exit_code if isinstance(problem, StartError) else 125
         failed = msgspec.structs.replace(
-            state, status=step(state.status, Event.START_FAILED), exit_code=code, error=str(problem)
+            state, status=step(state.status, Event.START_FAILED), monitor=0, exit_code=code, error=str(problem)
         )
         container.write_state(failed)
 
@@ -161,7 +163,7 @@ class _Keeper:
         if not _over_soon(running):
             from .monitor import Monitor
 
-            monitor = Monitor(running, log, self.client)
+            monitor = Monitor(running, log, None if container.spec.detached else self.client)
             monitor.run()
             if monitor.server_lost:
                 error = "the process of its file system ended before it"

@@ -27,10 +27,10 @@ but a descriptor that it passed out of the container may keep a pipe open for ev
 class Monitor:
     """The tasks around one running container."""
 
-    def __init__(self, running: Running, log: LogWriter, client: stream.Connection) -> None:
+    def __init__(self, running: Running, log: LogWriter, client: stream.Connection | None) -> None:
         self.running = running
         self.log = log
-        self.client: stream.Connection | None = client
+        self.client = client
         self.server_lost = False
 
     def run(self) -> None:

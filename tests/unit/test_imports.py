@@ -1,0 +1,32 @@
+"""What listing and starting must not import: trio costs more than the whole start of a container."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("trio", "rich", "ssl", "subprocess", "tarfile", "asyncio", "pyfuse3")
+
+
+def imported(statement: str) -> set[str]:
+    script = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["ps", "images", "inspect", "rm", "rmi", "run"])
+def test_commands_stay_light(module: str) -> None:
+    assert imported(f"import rootless.cli.main; import rootless.cli.{module}").isdisjoint(HEAVY)
+
+
+def test_the_path_of_run_up_to_pid_one_is_without_trio() -> None:
+    statement = "import rootless.cli.main, rootless.cli.run, rootless.container.lifecycle, rootless.runtime.attach"
+    assert imported(statement).isdisjoint(("trio", "rich", "ssl", "asyncio", "pyfuse3"))
+
+
+def test_the_kernel_package_is_a_leaf() -> None:
+    statement = "import rootless.kernel.libc, rootless.kernel.mount, rootless.kernel.namespaces, rootless.kernel.fs"
+    ours = {name for name in imported(statement) if name.startswith("rootless.")}
+    assert {name.split(".")[1] for name in ours} == {"kernel"}
