@@ -13,6 +13,8 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from ..errors import InvalidError
 
 _PORTS = {"http": 80, "https": 443}
+_PRINTABLE = "".join(chr(c) for c in range(0x21, 0x7F))
+"""Stands in a request as it was given; anything else is percent-encoded."""
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -63,17 +65,15 @@ def parse(text: str) -> Url:
     try:
         parts = urlsplit(text)
         port = parts.port
-        host = (parts.hostname or "").encode("idna").decode() if not _is_ip(parts.hostname) else parts.hostname or ""
+        host = parts.hostname or ""
+        host = host if _is_ip(host) else host.encode("idna").decode()
     except ValueError as problem:
         raise InvalidError(f"{shown!r} is not a valid URL: {problem}") from None
     if parts.scheme not in _PORTS or not host or _UNSAFE.search(text):
         raise InvalidError(f"{shown!r} is not a valid URL", hint="it should read https://HOST/PATH")
-    target = quote(parts.path or "/", safe="/:@!$&'()*+,;=~%-._") + (f"?{parts.query}" if parts.query else "")
+    target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_PRINTABLE)
     credentials = unquote(f"{parts.username or ''}:{parts.password or ''}") if parts.username else ""
-    return Url(parts.scheme, host, port or _PORTS[parts.scheme], quote(target, safe=_ASCII), credentials)
-
-
-_ASCII = "".join(chr(c) for c in range(0x21, 0x7F))
+    return Url(parts.scheme, host, port or _PORTS[parts.scheme], target, credentials)
 
 
 def redirected(url: Url, location: str) -> Url:
@@ -118,7 +118,8 @@ def _bypassed(url: Url, exceptions: str) -> bool:
 
 
 def _matches(url: Url, rule: str) -> bool:
-    """Whether one entry of $NO_PROXY means this host: `*`, a domain with its subdomains, an address or a network."""
+    """Whether one entry of $NO_PROXY means this host: `*`, an address or a network, a domain with its subdomains, or
+    (with a dot in front) the subdomains alone. A port may follow."""
     if rule == "*":
         return True
     address = _is_ip(url.host)
@@ -130,14 +131,14 @@ def _matches(url: Url, rule: str) -> bool:
     host, _, port = rule.rpartition(":") if re.search(r"[^:]:[0-9]+$|\]:[0-9]+$", rule) else (rule, "", "")
     if port and int(port) != url.port:
         return False
-    host = host.strip("[]").removeprefix("*")
     if address:
-        return _is_ip(host) == address
-    return url.host == host.removeprefix(".") and not host.startswith(".") or url.host.endswith("." + host.lstrip("."))
+        return _is_ip(host.strip("[]")) == address
+    domain = host.removeprefix("*")
+    return url.host.endswith(domain) if domain.startswith(".") else f".{url.host}".endswith(f".{domain}")
 
 
-def _is_ip(host: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _is_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address((host or "").partition("%")[0])
+        return ipaddress.ip_address(host)
     except ValueError:
         return None
