@@ -13,10 +13,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import template_parser as syntax
-from .template_functions import FUNCTIONS, HEADER_FUNCTIONS, FunctionError, Map, go_text, kind_of, truth
+from .template_functions import (
+    FUNCTIONS,
+    HEADER_FUNCTIONS,
+    FunctionError,
+    Map,
+    NilList,
+    NilMap,
+    go_text,
+    kind_of,
+    plain,
+    truth,
+)
 from .template_parser import Node, TemplateError
 
-__all__ = ["Map", "Template", "TemplateError"]
+__all__ = ["Map", "NilList", "NilMap", "Template", "TemplateError", "plain"]
 
 _OUTPUT_LIMIT = 64 << 20
 """Characters. A template can count far with few words."""

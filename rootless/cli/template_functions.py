@@ -18,6 +18,14 @@ class Map(dict[str, Any]):
     """A dictionary with any keys: what a template asks it for and it doesn't have is `<no value>`."""
 
 
+class NilList(list[Any]):
+    """A list that isn't there: empty for a template, `null` in JSON."""
+
+
+class NilMap(Map):
+    """Likewise a map."""
+
+
 class FunctionError(Exception):
     """A function can't do what it was called for; the evaluator adds where."""
 
@@ -70,16 +78,19 @@ def truth(value: Any) -> bool:
 
 def as_json(value: Any) -> str:
     """Compact JSON; the keys of a `Map` in alphabetical order."""
-    return msgspec.json.encode(_ordered(value)).decode()
+    return msgspec.json.encode(plain(value)).decode()
 
 
-def _ordered(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value made of what JSON has and nothing else, as it is to be written."""
+    if isinstance(value, (NilList, NilMap)):
+        return None
     if isinstance(value, Map):
-        return {key: _ordered(value[key]) for key in sorted(value)}
+        return {key: plain(value[key]) for key in sorted(value)}
     if isinstance(value, Mapping):
-        return {key: _ordered(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_ordered(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

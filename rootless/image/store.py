@@ -6,6 +6,7 @@ replaced by rename; whoever changes it holds its lock.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -44,13 +45,15 @@ class Image:
 
     Attributes:
         id: `sha256:...`, the digest of the configuration.
-        descriptor: of the manifest, as the index has it.
+        manifests: descriptors of its manifests, as the index has them: one, or more where the same layers were also
+            pulled with another compression.
+        manifest: what the first of them leads to.
         names: with tag, in alphabetical order.
         digests: `name@sha256:...` for each manifest it was pulled or pushed as.
     """
 
     id: str
-    descriptor: Descriptor
+    manifests: tuple[Descriptor, ...]
     manifest: Manifest
     config: ImageConfig
     names: tuple[Reference, ...] = ()
@@ -103,7 +106,8 @@ class ImageStore:
     def resolve(self, text: str) -> Image:
         """The image that a name, a digest, an id or the beginning of an id means.
 
-        A name goes before an id of the same spelling. `names` and `digests` are those of the manifest that was found.
+        A name goes before an id of the same spelling. Only what was asked for is read: if the image has further
+        manifests, these and their names are left out (see `find`).
 
         Raises:
             NotFoundError: `No such image: ...`.
@@ -112,15 +116,29 @@ class ImageStore:
             StoreError: the image's documents are missing or damaged.
         """
         contents = self.read_index()
-        names = index.names(contents)
-        entry = self._by_name(text, names) or self._by_id(text, contents)
-        if entry is None:
-            raise NotFoundError(
-                f"No such image: {text if reference.digest_in(text) else reference.parse(text).tagged()}"
-            )
-        return self._load(entry, names)
+        return self._load(self.entry(text, contents), index.names(contents))
 
-    def _by_name(self, text: str, names: dict[Reference, Descriptor]) -> Descriptor | None:
+    def find(self, text: str, contents: Index | None = None) -> Image:
+        """As `resolve`, but with all that the image has: its other manifests and their names, too.
+
+        Args:
+            contents: the index, by one who holds its lock.
+        """
+        contents = contents or self.read_index()
+        found = self._load(self.entry(text, contents), index.names(contents))
+        others = (image for image in self.images_in(contents) if image.id == found.id)
+        return _joined(found, *others)
+
+    def entry(self, text: str, contents: Index) -> Descriptor:
+        """The descriptor that `resolve` finds, unread."""
+        entry = self.by_name(text, index.names(contents)) or self._by_id(text, contents)
+        if entry is None:
+            shown = text if reference.digest_in(text) else reference.parse(text).tagged()
+            raise NotFoundError(f"No such image: {shown}")
+        return entry
+
+    def by_name(self, text: str, names: dict[Reference, Descriptor]) -> Descriptor | None:
+        """The descriptor that `text` means when it is taken for a name."""
         if reference.digest_in(text):
             return None
         wanted = reference.parse(text).tagged()
@@ -150,9 +168,12 @@ class ImageStore:
         Args:
             on_damage: told about each image that can't be read; it is left out.
         """
-        contents = self.read_index()
+        return self.images_in(self.read_index(), on_damage)
+
+    def images_in(self, contents: Index, on_damage: Callable[[RootlessError], None] | None = None) -> list[Image]:
+        """`all`, in an index that was read already."""
         names = index.names(contents)
-        images: dict[str, Image] = {}
+        images: dict[str, list[Image]] = {}
         for entry in _distinct(contents):
             try:
                 image = self._load(entry, names)
@@ -160,13 +181,14 @@ class ImageStore:
                 if on_damage is not None:
                     on_damage(problem)
                 continue
-            images[image.id] = _joined(images.get(image.id), image)
-        return sorted(images.values(), key=lambda image: image.config.created or "", reverse=True)
+            images.setdefault(image.id, []).append(image)
+        joined = [_joined(*parts) for parts in images.values()]
+        return sorted(joined, key=lambda image: image.config.created or "", reverse=True)
 
     def tag(self, image: Image, name: Reference) -> None:
         """Let `name` (with a tag) lead to the image, whatever it led to before."""
         with self.changing() as contents:
-            index.give(contents, name, image.descriptor)
+            index.give(contents, name, image.manifests[0])
 
     def read_index(self) -> Index:
         """The index as it stands. It is replaced as a whole, so that no lock is needed to read it."""
@@ -197,6 +219,25 @@ class ImageStore:
         data = documents.write(contents)
         if data != self._index_bytes():
             atomic.write(self.paths.index, data, tmp=self.paths.tmp, mode=0o644)
+
+    def size(self, image: Image) -> int:
+        """Bytes of the image's root filesystem, the layers added up."""
+        return sum(self.layer_size(layer) for layer in image.layers)
+
+    def layer_size(self, layer: Layer) -> int:
+        """Bytes of a layer when it is unpacked, as well as that can be told without unpacking it.
+
+        A gzip blob's last four bytes tell the archive's size (RFC 1952, 2.3.1), modulo 4 GiB and for its last member
+        only; what is obviously too small for the blob is not believed, and the blob's own size taken.
+        """
+        try:
+            with self.blobs.open(layer.blob.digest) as file:
+                magic = file.read(2)
+                file.seek(-4, os.SEEK_END)
+                told = int.from_bytes(file.read(4), "little")
+        except (OSError, RootlessError):
+            return layer.blob.size
+        return told if magic == b"\x1f\x8b" and told >= layer.blob.size else layer.blob.size
 
     def publish(self, pin: Pin, config: ImageConfig, layers: list[Descriptor], name: Reference | None) -> Image:
         """Make an image of a configuration and of layers whose blobs the caller has pinned.
@@ -232,7 +273,7 @@ class ImageStore:
             raise StoreError(f"image {entry.ref_name or entry.digest} is damaged: {problem}") from problem
         own = sorted(name for name, other in names.items() if other.digest == entry.digest)
         tagged, digested = (tuple(n for n in own if bool(n.digest) is kind) for kind in (False, True))
-        return Image(manifest.config.digest, entry, manifest, config, tagged, digested)
+        return Image(manifest.config.digest, (entry,), manifest, config, tagged, digested)
 
     def _manifest(self, entry: Descriptor) -> Manifest:
         spec.check_descriptor(entry, "the index", spec.MANIFEST_LIMIT)
@@ -243,12 +284,12 @@ def _distinct(contents: Index) -> list[Descriptor]:
     return list({entry.digest: entry for entry in reversed(index.images_of(contents))}.values())[::-1]
 
 
-def _joined(first: Image | None, second: Image) -> Image:
-    """One image of two manifests of the same configuration (the same layers, compressed otherwise)."""
-    if first is None:
-        return second
+def _joined(first: Image, *others: Image) -> Image:
+    """One image of several manifests of the same configuration (the same layers, compressed otherwise)."""
+    parts = (first, *others)
     return replace(
         first,
-        names=tuple(sorted({*first.names, *second.names})),
-        digests=tuple(sorted({*first.digests, *second.digests})),
+        manifests=tuple({entry.digest: entry for part in parts for entry in part.manifests}.values()),
+        names=tuple(sorted({name for part in parts for name in part.names})),
+        digests=tuple(sorted({name for part in parts for name in part.digests})),
     )

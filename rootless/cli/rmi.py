@@ -1,0 +1,41 @@
+"""`rootless rmi`, also `rootless image rm`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..errors import NotFoundError, RootlessError
+from . import image_common
+from .context import Context
+from .options import Command
+
+
+@click.command(cls=Command, at_least=1, short_help="Remove one or more images")
+@click.option("-f", "--force", is_flag=True, help="Force removal of the image")
+@click.argument("images", nargs=-1, metavar="IMAGE [IMAGE...]")
+@click.pass_context
+def rmi(ctx: click.Context, images: tuple[str, ...], force: bool) -> int:
+    """Remove one or more IMAGEs: their names, and what only they need."""
+    from ..image.remove import remove
+
+    context: Context = ctx.obj
+    code = 0
+    for text in images:
+        try:
+            removed = remove(
+                context.images,
+                text,
+                lambda: image_common.uses(context),
+                lambda: image_common.room(context),
+                force=force,
+            )
+        except RootlessError as problem:
+            # As in Docker, the others are removed all the same, and --force does not mind what is not there.
+            print(f"rootless: {problem}", file=sys.stderr)
+            if not (force and isinstance(problem, NotFoundError)):
+                code = problem.exit_code
+        else:
+            click.echo("\n".join(removed.lines()))
+    return code

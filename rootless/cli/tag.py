@@ -1,0 +1,23 @@
+"""`rootless tag`, also `rootless image tag`."""
+
+from __future__ import annotations
+
+import click
+
+from ..errors import InvalidError
+from ..image import reference
+from .context import Context
+from .options import Command
+
+
+@click.command(cls=Command, at_least=2, at_most=2, short_help="Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE")
+@click.argument("source", metavar="SOURCE_IMAGE[:TAG]")
+@click.argument("target", metavar="TARGET_IMAGE[:TAG]")
+@click.pass_context
+def tag(ctx: click.Context, source: str, target: str) -> None:
+    """Let a new name lead to an image."""
+    context: Context = ctx.obj
+    name = reference.parse(target).tagged()
+    if name.digest:
+        raise InvalidError("refusing to create a tag with a digest reference")
+    context.images.tag(context.images.resolve(source), name)
