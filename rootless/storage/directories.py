@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from ..errors import InvalidError
 from ..kernel import fs
-from .lower import DIRECTORY
+from .lower import DIRECTORY, is_whiteout
 from .owners import Place
 
 _MOST = 128
@@ -111,7 +111,7 @@ class Directories:
             status = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
             if stat.S_ISLNK(status.st_mode):
                 return self._through_link(path)
-            if not (fs.is_whiteout(status) and make):
+            if not (make and is_whiteout(parent.fd, name, status)):
                 raise InvalidError(f"the archive has files below {os.fsdecode(path)}, no directory") from None
         self._maker.make(Place(parent.fd, name, path))
         return Directory(os.open(name, DIRECTORY, dir_fd=parent.fd), path)

@@ -100,6 +100,34 @@ class Layers:
         except UnmappedIdError:
             return self._stack(chain, "owned")
 
+    def present(self) -> list[str]:
+        """The chain ids of all layers that are unpacked, of whatever kind, or were begun."""
+        try:
+            names = sorted(os.listdir(self._paths.layers))
+        except FileNotFoundError:
+            return []
+        algorithms = {length: algorithm for algorithm, length in digests.ALGORITHMS.items()}
+        return [f"{algorithms[len(name)]}:{name}" for name in names if len(name) in algorithms]
+
+    def remove(self, chain_id: str) -> None:
+        """Remove a layer in every kind; nothing happens when it is not there. It must be in no mounted stack.
+
+        Raises:
+            StoreError: it holds files of another id map, which this caller's room can't remove.
+        """
+        directory = self._directory(chain_id)
+        if not directory.is_dir():
+            return
+        with self._locked(chain_id):
+            for link in self._paths.links.iterdir() if self._paths.links.is_dir() else ():
+                if os.readlink(link).startswith(f"../layers/{directory.name}/"):
+                    link.unlink(missing_ok=True)
+            for tree in directory.iterdir():
+                if tree.name != "lock":
+                    remove_tree(tree, self._room, tmp=self._paths.tmp)
+            (directory / "lock").unlink()
+            directory.rmdir()
+
     def path(self, chain_id: str, kind: Kind) -> Path:
         """Where the layer is when it is unpacked."""
         return self._directory(chain_id) / ("owned" if kind == "owned" else f"mapped-{self._idmap.tag}")
@@ -187,15 +215,20 @@ class Layers:
     @contextmanager
     def _locked(self, chain_id: str) -> Iterator[None]:
         """Be the only one who makes or removes this layer."""
-        directory = self._directory(chain_id)
-        while True:
-            directory.mkdir(mode=0o700, exist_ok=True)
+        while (held := self._try_to_lock(self._directory(chain_id))) is None:
+            pass
+        with held:
+            yield
+
+    def _try_to_lock(self, directory: Path) -> ExitStack | None:
+        """Hold the lock; None when who held it has meanwhile removed the layer and the lock file with it."""
+        directory.mkdir(mode=0o700, exist_ok=True)
+        with ExitStack() as held, suppress(FileNotFoundError):
             let_through(directory, self._idmap)
-            with suppress(FileNotFoundError), locks.lock(directory / "lock") as fd:
-                # Whoever held it may have removed the layer, and the lock file with it: then this is nobody's lock.
-                if (directory / "lock").stat().st_ino == os.fstat(fd).st_ino:
-                    yield
-                    return
+            fd = held.enter_context(locks.lock(directory / "lock"))
+            if (directory / "lock").stat().st_ino == os.fstat(fd).st_ino:
+                return held.pop_all()
+        return None
 
     def _link(self, tree: Path) -> str:
         """The layer's short name. Ten characters can collide, so each must lead to this layer."""

@@ -108,9 +108,25 @@ def _status(directory: int, name: bytes) -> os.stat_result | None:
         if _exists(directory, b".wh." + name):
             raise _Hidden from None
         return None
-    if fs.is_whiteout(status):
+    if is_whiteout(directory, name, status):
         raise _Hidden
     return status
+
+
+def is_whiteout(directory: int, name: bytes, status: os.stat_result) -> bool:
+    """Whether a file of an unpacked layer says that lower layers' files of this name are gone."""
+    if fs.is_whiteout(status):
+        return True
+    if status.st_size or not stat.S_ISREG(status.st_mode):
+        return False
+    try:
+        # getxattr(2) knows no directory descriptor. The file is no link, so following one can't happen.
+        os.getxattr(b"/proc/self/fd/%d/%s" % (directory, name), "user.overlay.whiteout", follow_symlinks=False)
+    except OSError as problem:
+        if problem.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+        return False
+    return True
 
 
 def _exists(directory: int, name: bytes) -> bool:

@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from ..errors import InvalidError, StoreError, UnavailableError
@@ -249,9 +250,8 @@ class OwnedOwners:
     def whiteout(self, parent: int, name: bytes) -> None:
         try:
             fs.whiteout(name, parent)
-        except PermissionError:
-            # Before Linux 5.8, and on NFS. Then the mark stays what it was in the archive.
-            os.close(os.open(b".wh." + name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=parent))
+        except PermissionError:  # before Linux 5.8, and on NFS
+            _whiteout_without_device(parent, name)
 
     def recall(self, fd: int, path: bytes, layer: int) -> Attributes:
         status = os.fstat(fd)
@@ -293,6 +293,24 @@ class OwnedOwners:
             if problem.errno != errno.EOPNOTSUPP:
                 raise
             self.records[path] = record._replace(xattrs=xattrs)
+
+
+def _whiteout_without_device(parent: int, name: bytes) -> None:
+    """An empty file that an attribute makes a whiteout (overlayfs.rst), in a directory that announces such files.
+
+    Where no attribute can be set, the mark stays what it was in the archive.
+    """
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
+    try:
+        os.setxattr(fd, "user.overlay.whiteout", b"y")
+        with suppress(FileExistsError):  # an opaque one needs no announcement: below it there is nothing to hide
+            os.setxattr(parent, "user.overlay.opaque", b"x", os.XATTR_CREATE)
+    except OSError as problem:
+        if problem.errno != errno.EOPNOTSUPP:
+            raise
+        os.rename(name, b".wh." + name, src_dir_fd=parent, dst_dir_fd=parent)
+    finally:
+        os.close(fd)
 
 
 def _names(fd: int) -> list[str]:

@@ -13,10 +13,9 @@ import stat
 from collections.abc import Callable
 
 from ..errors import InvalidError, RootlessError, StoreError
-from ..kernel import fs
 from . import tarheader as th
 from .directories import Directories, Directory
-from .lower import DIRECTORY, Lower, copy_up
+from .lower import DIRECTORY, Lower, copy_up, is_whiteout
 from .owners import Owners, Place
 from .remove import remove_below
 from .tarheader import Attributes, Entry
@@ -88,7 +87,6 @@ class _Unpacker:
 
     def run(self) -> None:
         try:
-            self._pending[b""] = self._inherited(b"")
             for entry in self._archive:
                 try:
                     self._entry(entry)
@@ -277,6 +275,7 @@ class _Unpacker:
             status = os.stat(place.name, dir_fd=place.parent, follow_symlinks=False)
         except FileNotFoundError:
             return False
+        hidden = is_whiteout(place.parent, place.name, status)
         self._directories.forget(place.path, link=stat.S_ISLNK(status.st_mode))
         if stat.S_ISDIR(status.st_mode):
             below = place.path + b"/"
@@ -286,7 +285,7 @@ class _Unpacker:
         else:
             os.unlink(place.name, dir_fd=place.parent)
         self._owners.forget(place.path)
-        return fs.is_whiteout(status)
+        return hidden
 
     def _copy_up(self, path: bytes, entry: Entry) -> None:
         """Take the file that a hard link wants from the layers below into this one, as overlayfs would on link(2)."""
@@ -310,6 +309,8 @@ class _Unpacker:
     def _finish(self) -> None:
         if b"" in self._opaque:
             self._hide_roots()
+        if b"" not in self._pending:
+            self._pending[b""] = self._inherited(b"")
         for path, attributes in self._pending.items():
             directory = self._directories.find(path)
             if directory is None:
@@ -323,7 +324,7 @@ class _Unpacker:
 
 def _is_here(parent: int, name: bytes) -> bool:
     try:
-        return not fs.is_whiteout(os.stat(name, dir_fd=parent, follow_symlinks=False))
+        return not is_whiteout(parent, name, os.stat(name, dir_fd=parent, follow_symlinks=False))
     except FileNotFoundError:
         return False
 
