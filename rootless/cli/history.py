@@ -62,13 +62,13 @@ FIELDS = {
 @click.option("-H", "--human/--no-human", default=True, help="Print sizes and dates in human readable format")
 @click.option("--no-trunc", is_flag=True, help="Don't truncate output")
 @click.option("-q", "--quiet", is_flag=True, help="Only show image IDs")
-@click.argument("image")
+@click.argument("images", nargs=-1, metavar="IMAGE")
 @click.pass_context
-def history(ctx: click.Context, image: str, form: str, human: bool, no_trunc: bool, quiet: bool) -> None:
+def history(ctx: click.Context, images: tuple[str, ...], form: str, human: bool, no_trunc: bool, quiet: bool) -> None:
     """Show how an IMAGE came to be, the last step first."""
     context: Context = ctx.obj
     store = context.images
-    rows = list(_rows(store, store.resolve(image), no_trunc, human))
+    rows = list(_rows(store, store.resolve(images[0]), no_trunc, human))
     print_rows(rows, FIELDS, "{{.ID}}" if quiet and form == "table" else form, TABLE)
 
 

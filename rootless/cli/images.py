@@ -56,7 +56,7 @@ FIELDS = {
     "Size": Field[Row]("SIZE", lambda row: human_size(row.size, 3)),
     "Tag": Field[Row]("TAG", lambda row: row.tag),
     "UniqueSize": Field[Row]("UNIQUE SIZE", lambda _: "N/A"),
-    "VirtualSize": Field[Row]("SIZE", lambda row: human_size(row.size, 3)),
+    "VirtualSize": Field[Row]("SIZE", lambda row: human_size(row.size)),
 }
 """What `--format` may name, by Docker's names."""
 
@@ -68,11 +68,11 @@ FIELDS = {
 @click.option("--format", "form", default="table", metavar="STRING", help="Format output using a custom template")
 @click.option("--no-trunc", is_flag=True, help="Don't truncate output")
 @click.option("-q", "--quiet", is_flag=True, help="Only show image IDs")
-@click.argument("repository", metavar="[REPOSITORY[:TAG]]", default="")
+@click.argument("repositories", nargs=-1, metavar="[REPOSITORY[:TAG]]")
 @click.pass_context
 def images(
     ctx: click.Context,
-    repository: str,
+    repositories: tuple[str, ...],
     _everything: bool,
     digests: bool,
     filters: tuple[str, ...],
@@ -83,8 +83,8 @@ def images(
     """List images, or those of a REPOSITORY."""
     context: Context = ctx.obj
     wanted = parse_filters(filters, FILTERS)
-    if repository:
-        wanted.setdefault("reference", []).append(repository)
+    if repositories:
+        wanted.setdefault("reference", []).extend(repositories)
     store = context.images
     found = store.all(lambda problem: print(f"rootless: {problem}", file=sys.stderr))
     chosen = Filter(store, wanted)

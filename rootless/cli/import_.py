@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 @click.option("-c", "--change", "changes", multiple=True, help="Apply Dockerfile instruction to the created image")
 @click.option("-m", "--message", default="", help="Set commit message for imported image")
 @click.option("--platform", default="", metavar="OS/ARCH", help="Set platform of the image")
-@click.argument("source", metavar="FILE|URL|-")
-@click.argument("name", metavar="[REPOSITORY[:TAG]]", default="")
+@click.argument("arguments", nargs=-1, metavar="FILE|URL|- [REPOSITORY[:TAG]]")
 @click.pass_context
-def import_(ctx: click.Context, source: str, name: str, changes: tuple[str, ...], message: str, platform: str) -> None:
+def import_(
+    ctx: click.Context, arguments: tuple[str, ...], changes: tuple[str, ...], message: str, platform: str
+) -> None:
     """Make an image of a root filesystem's archive: tar, plain or compressed with gzip or zstd."""
     from ..image import archive
 
     context: Context = ctx.obj
+    source, name = (*arguments, "")[:2]
     wanted = _name(name) if name else None
     made_for = spec.parse_platform(platform) if platform else None
     store = context.images

@@ -11,12 +11,12 @@ from .options import Command
 
 
 @click.command(cls=Command, at_least=2, at_most=2, short_help="Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE")
-@click.argument("source", metavar="SOURCE_IMAGE[:TAG]")
-@click.argument("target", metavar="TARGET_IMAGE[:TAG]")
+@click.argument("names", nargs=-1, metavar="SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]")
 @click.pass_context
-def tag(ctx: click.Context, source: str, target: str) -> None:
+def tag(ctx: click.Context, names: tuple[str, ...]) -> None:
     """Let a new name lead to an image."""
     context: Context = ctx.obj
+    source, target = names
     name = reference.parse(target).tagged()
     if name.digest:
         raise InvalidError("refusing to create a tag with a digest reference")
