@@ -239,9 +239,7 @@ class Arena:
         os.chdir(self.base)
         lowers = ":".join(self.lowers)
         if driver == "overlay":
-            mount.mount(
-                "overlay", "merged", "overlay", 0, f"lowerdir={lowers},upperdir=upper,workdir=work,userxattr"
-            )
+            mount.mount("overlay", "merged", "overlay", 0, f"lowerdir={lowers},upperdir=upper,workdir=work,userxattr")
         elif driver == "cow":
             device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
             mount.mount("cow", "merged", "fuse", 0, server.mount_options(device))
