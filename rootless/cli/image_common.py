@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ from ..image import healthcheck, spec
 from .template import Map, NilList, NilMap
 
 if TYPE_CHECKING:
+    from ..container.store import Container
     from ..image.reference import Reference
     from ..image.remove import Use
     from ..image.store import Image, ImageStore
+    from ..storage.layers import Layers
     from .context import Context
 
 
@@ -26,15 +29,23 @@ def uses(context: Context) -> Iterator[Use]:
     from ..image.remove import Use
 
     for container in context.containers.all():
-        yield Use(container.id, container.spec.image_id, container.state().status in ALIVE)
+        running = container.state().status in ALIVE
+        yield Use(container.id, container.spec.image_id, running, tuple(_chains(context, container)))
 
 
-def room(context: Context) -> int:
-    """A descriptor on the room, for what belongs to containers' ids."""
+def _chains(context: Context, container: Container) -> Iterator[str]:
+    """The layers that a container stands on: its record names them by their short links."""
+    for link in container.record.layers:
+        with suppress(OSError):
+            yield "sha256:" + (context.paths.store / link).readlink().parent.name
+
+
+def layers(context: Context) -> Layers:
+    """The unpacked layers, for what removes some."""
     from ..idmap import detect
-    from ..room import open_room
+    from ..storage.layers import Layers
 
-    return open_room(context.paths, detect())
+    return Layers(context.paths, detect())
 
 
 def parse_filters(texts: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:

@@ -34,7 +34,8 @@ def image_prune(ctx: click.Context, everything: bool, filters: tuple[str, ...], 
     what = "images without at least one container associated to them" if everything else "dangling images"
     if not force and not _confirmed(f"WARNING! This will remove all {what}."):
         return
-    removed = prune(context.images, chosen, lambda: image_common.uses(context), lambda: image_common.room(context))
+    context.containers.sweep()
+    removed = prune(context.images, chosen, lambda: image_common.uses(context), image_common.layers(context))
     lines = [f"untagged: {name}" for name in removed.untagged] + [f"deleted: {digest}" for digest in removed.deleted]
     if lines:
         click.echo("\n".join(["Deleted Images:", *lines, ""]))

@@ -28,7 +28,7 @@ def rmi(ctx: click.Context, images: tuple[str, ...], force: bool) -> int:
                 context.images,
                 text,
                 lambda: image_common.uses(context),
-                lambda: image_common.room(context),
+                image_common.layers(context),
                 force=force,
             )
         except RootlessError as problem:

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import atomic, locks
-from ..errors import InvalidError, NotFoundError
-from ..storage.remove import remove_tree, rename
-from ..storage.remove import sweep as sweep_drafts
+from ..errors import InvalidError, NotFoundError, RootlessError
+from ..storage.layers import Layers
 from . import documents, pins, spec
 from .pins import Pin
 from .spec import Descriptor, Index, Manifest
 from .store import Image, ImageStore
-
-Room = Callable[[], int]
-"""Gives a descriptor on the room, whose root may remove files of containers' ids."""
 
 GRACE = 3600
 """Seconds that a blob stays which nothing refers to: another tool that copies an image into the layout writes the index
@@ -90,63 +85,54 @@ class Freed:
     Attributes:
         chains: chain ids of layers, top first.
         size: bytes of blobs.
-        drafts: directories under tmp/ that were layers: to be removed when the index's lock is no longer held.
+        problem: why a layer could not be removed, after all the others were.
     """
 
     chains: list[str] = field(default_factory=list)
     size: int = 0
-    drafts: list[Path] = field(default_factory=list)
-
-    def finish(self, room: Room) -> None:
-        """Remove the files of the layers, which may take long."""
-        for draft in self.drafts:
-            remove_tree(draft, room)
+    problem: RootlessError | None = None
 
 
-def release(store: ImageStore, contents: Index, image: Image, room: Room, freed: Freed) -> None:
+def release(store: ImageStore, contents: Index, image: Image, used: set[str], layers: Layers, freed: Freed) -> None:
     """Take away what an image alone needed.
 
     The caller holds the index's lock and has written `contents`, which the image is no longer in.
+
+    Args:
+        used: chain ids of layers that containers stand on.
     """
     pinned = pins.pinned(store.paths)
     own: set[str] = {name.digest for name in image.digests}
     for manifest in image.manifests:
         _mark(store, manifest, own)
-    chains = set(image.chain_ids) - _chains(store, contents) - pinned
+    needed_chains = _chains(store, contents) | pinned | used
     for chain_id in reversed(image.chain_ids):
-        if chain_id in chains:
-            freed.chains.append(chain_id)
-            _drop_layer(store, chain_id.partition(":")[2], room, freed)
+        if chain_id not in needed_chains:
+            _drop_layer(layers, chain_id, freed)
     for digest in own - referenced(store, contents) - pinned:
         _drop_blob(store, digest, freed)
 
 
-def sweep(store: ImageStore, contents: Index, room: Room, freed: Freed) -> None:
-    """Take away all that nothing needs, what killed processes left included. The caller holds the index's lock."""
+def sweep(store: ImageStore, contents: Index, used: set[str], layers: Layers, freed: Freed) -> None:
+    """Take away all blobs and layers that nothing needs. The caller holds the index's lock."""
     pinned = pins.pinned(store.paths)
     needed = referenced(store, contents) | pinned
+    needed_chains = _chains(store, contents) | pinned | used
     for digest in _old_blobs(store):
         if digest not in needed:
             _drop_blob(store, digest, freed)
-    layers = {chain_id.partition(":")[2] for chain_id in _chains(store, contents) | pinned}
-    for name in _listed(store.paths.layers):
-        if name not in layers:
-            _drop_layer(store, name, room, freed)
-    sweep_drafts(store.paths.tmp, room)
+    for chain_id in layers.present():
+        if chain_id not in needed_chains:
+            _drop_layer(layers, chain_id, freed)
 
 
-def _drop_layer(store: ImageStore, name: str, room: Room, freed: Freed) -> None:
-    """Take an unpacked layer away in all its kinds, with its short names. Whoever is unpacking it now is waited for."""
-    directory = store.paths.layers / name
-    draft = atomic.new_name(store.paths.tmp, "layer")
-    with suppress(FileNotFoundError), locks.lock(directory / "lock"):
-        rename(directory, draft, room)
-        freed.drafts.append(draft)
-    for short in _listed(store.paths.links):
-        link = store.paths.links / short
-        with suppress(OSError):
-            if Path(os.readlink(link)).parent.name == name:
-                link.unlink()
+def _drop_layer(layers: Layers, chain_id: str, freed: Freed) -> None:
+    try:
+        layers.remove(chain_id)
+    except RootlessError as problem:
+        freed.problem = problem
+    else:
+        freed.chains.append(chain_id)
 
 
 def _drop_blob(store: ImageStore, digest: str, freed: Freed) -> None:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..errors import ConflictError, StoreError
+from ..storage.layers import Layers
 from . import garbage, index, pins, reference
-from .garbage import Freed, Room
+from .garbage import Freed
 from .reference import Reference
 from .spec import Index
 from .store import Image, ImageStore
@@ -26,11 +27,13 @@ class Use:
     Attributes:
         container, image: their ids.
         running: whether it has processes.
+        chains: the chain ids of the layers that it stands on, which must stay even if the image can't be read any more.
     """
 
     container: str
     image: str
     running: bool
+    chains: tuple[str, ...] = ()
 
 
 Uses = Callable[[], Iterable[Use]]
@@ -56,7 +59,7 @@ class Removed:
         return [f"Untagged: {name}" for name in self.untagged] + [f"Deleted: {digest}" for digest in self.deleted]
 
 
-def remove(store: ImageStore, text: str, uses: Uses, room: Room, *, force: bool = False) -> Removed:
+def remove(store: ImageStore, text: str, uses: Uses, layers: Layers, *, force: bool = False) -> Removed:
     """Remove a name, or an image by its id.
 
     Args:
@@ -74,12 +77,15 @@ def remove(store: ImageStore, text: str, uses: Uses, room: Room, *, force: bool 
             return _remove_damaged(store, text, contents)
         if image.id in pins.pinned(store.paths):
             raise _conflict(image, "cannot be forced", "image is being used by a container that is being created")
-        job = _Removal(contents, image, [use for use in uses() if use.image == image.id], force)
+        users = list(uses())
+        job = _Removal(contents, image, [use for use in users if use.image == image.id], force)
         named = store.by_name(text, index.names(contents)) is not None
         gone = job.by_name(reference.parse(text).tagged()) if named else job.by_id()
         removed = Removed(untagged=[str(name) for name in job.untagged])
-        _carry_out(store, contents, [image] if gone else [], room, freed, removed)
-    freed.finish(room)
+        used = {chain_id for use in users for chain_id in use.chains}
+        _carry_out(store, contents, [image] if gone else [], used, layers, freed, removed)
+    if freed.problem is not None:
+        raise freed.problem
     return removed
 
 
@@ -92,31 +98,40 @@ def _remove_damaged(store: ImageStore, text: str, contents: Index) -> Removed:
     return Removed(untagged=[str(name) for name in names])
 
 
-def prune(store: ImageStore, chosen: Callable[[Image], bool], uses: Uses, room: Room) -> Removed:
+def prune(store: ImageStore, chosen: Callable[[Image], bool], uses: Uses, layers: Layers) -> Removed:
     """Remove the images that `chosen` picks and no container uses, and all that nothing refers to."""
     freed = Freed()
     with store.locked():
         contents = store.read_index()
-        kept = {use.image for use in uses()} | pins.pinned(store.paths)
+        users = list(uses())
+        kept = {use.image for use in users} | pins.pinned(store.paths)
         gone = [image for image in store.images_in(contents) if image.id not in kept and chosen(image)]
         removed = Removed(untagged=[str(name) for image in gone for name in (*image.names, *image.digests)])
         for image in gone:
             _drop(contents, image)
-        _carry_out(store, contents, gone, room, freed, removed)
-        garbage.sweep(store, contents, room, freed)
-    freed.finish(room)
+        used = {chain_id for use in users for chain_id in use.chains}
+        _carry_out(store, contents, gone, used, layers, freed, removed)
+        garbage.sweep(store, contents, used, layers, freed)
+    if freed.problem is not None:
+        raise freed.problem
     removed.size = freed.size
     return removed
 
 
 def _carry_out(
-    store: ImageStore, contents: Index, gone: list[Image], room: Room, freed: Freed, removed: Removed
+    store: ImageStore,
+    contents: Index,
+    gone: list[Image],
+    used: set[str],
+    layers: Layers,
+    freed: Freed,
+    removed: Removed,
 ) -> None:
     """Write the index, then take away what it no longer leads to: a kill between them leaves garbage, not damage."""
     store.write_index(contents)
     for image in gone:
         before = len(freed.chains)
-        garbage.release(store, contents, image, room, freed)
+        garbage.release(store, contents, image, used, layers, freed)
         removed.deleted += [image.id, *freed.chains[before:]]
     removed.size = freed.size
 
