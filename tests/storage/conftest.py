@@ -40,9 +40,11 @@ def paths(tmp_path: Path) -> Iterator[Paths]:
         remove_tree(path, lambda: room.open_room(found, idmaps.detect()))
 
 
-@pytest.fixture
-def room_fd(paths: Paths, idmap: IdMap) -> Iterator[int]:
-    fd = room.open_room(paths, idmap)
+@pytest.fixture(scope="session")
+def room_fd(tmp_path_factory: pytest.TempPathFactory, idmap: IdMap) -> Iterator[int]:
+    """One room for all tests that need one only to work in."""
+    run = tmp_path_factory.mktemp("run") / "r"
+    fd = room.open_room(Paths(store=run, run=run), idmap)
     yield fd
     os.close(fd)
 

@@ -130,7 +130,7 @@ def test_owned_layers_say_the_same(case: str, unpack: Unpack) -> None:
 
 @KINDS
 def test_implied_directories_look_as_they_do_below(kind: str, unpack: Unpack) -> None:
-    """`d/sub/new` without entries for `d` and `d/sub`: overlayfs shows the upper one's attributes, so they are copied."""
+    """`d/sub/new` without entries for `d` and `d/sub`: overlayfs shows the upper one's attributes."""
     bottom = unpack(base().bytes(), kind)
     middle = unpack(Archive().file("unrelated").bytes(), kind, [bottom])
     top = unpack(Archive().file("d/sub/new").bytes(), kind, [middle, bottom])
