@@ -36,7 +36,7 @@ def prepare(paths: Paths) -> None:
     """
     try:
         data = paths.version.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         _make(paths)
         return
     except OSError as problem:

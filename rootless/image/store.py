@@ -186,9 +186,9 @@ class ImageStore:
         return sorted(joined, key=lambda image: image.config.created or "", reverse=True)
 
     def tag(self, image: Image, name: Reference) -> None:
-        """Let `name` (with a tag) lead to the image, whatever it led to before."""
+        """Let `name` lead to the image, whatever it led to before."""
         with self.changing() as contents:
-            index.give(contents, name, image.manifests[0])
+            index.give(contents, name.tagged(), image.manifests[0])
 
     def read_index(self) -> Index:
         """The index as it stands. It is replaced as a whole, so that no lock is needed to read it."""
@@ -251,7 +251,7 @@ class ImageStore:
             if name is None:
                 index.keep(contents, descriptor)
             else:
-                index.give(contents, name, descriptor)
+                index.give(contents, name.tagged(), descriptor)
         return self._load(descriptor, {})
 
     def _document(self, pin: Pin, data: bytes, media_type: str) -> Descriptor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rootless.errors import InvalidError
@@ -156,6 +156,7 @@ def test_the_configuration_that_was_given_is_left_alone() -> None:
     assert before == RunConfig(env=["A=1"], labels={"a": "b"}, volumes={"/v": {}})
 
 
+@settings(database=None, deadline=None)
 @given(st.text(alphabet="aA$ {}:-+?'\"\\_1=", max_size=30))
 def test_no_text_breaks_the_expansion(text: str) -> None:
     """Whatever is written, it is expanded or refused; a single-quoted text stays what it is."""
@@ -165,6 +166,7 @@ def test_no_text_breaks_the_expansion(text: str) -> None:
         assert words.expand(f"'{text}'", {}) == text
 
 
+@settings(database=None, deadline=None)
 @given(st.text(max_size=40))
 def test_splitting_loses_nothing_but_blanks(text: str) -> None:
     assert "".join("".join(words.split(text)).split()) == "".join(text.split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rootless.errors import InvalidError
@@ -120,6 +120,7 @@ def test_ids_and_their_beginnings(text: str, digest: str, prefix: str) -> None:
     assert (digest_in(text), id_prefix(text)) == (digest, prefix)
 
 
+@settings(database=None, deadline=None)
 @given(st.text(max_size=40) | st.from_regex(r"[a-zA-Z0-9.:/@_-]{0,60}", fullmatch=True))
 def test_any_text_is_refused_or_survives_both_spellings(text: str) -> None:
     """A reference that is written to the store and read again must be the same one, whatever was typed."""
