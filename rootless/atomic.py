@@ -1,4 +1,4 @@
-"""Publish by rename: a reader, or the next boot after a power cut, finds the old file or the new one and nothing else."""
+"""Publish by rename: a reader, or the next boot after a power cut, finds the old file or the new one, nothing else."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Which ids a container has and whose they are outside: subordinate ranges (subuid(5)) and user namespace maps.
 
-Container root is the caller; 1 .. 65536 are the caller's first subordinate range. Without a range or without the set-uid
-helpers there is one id, container root, and it is the caller. Started by real root, container root is never host root:
-the whole map lies in a subordinate range.
+Container root is the caller; 1 .. 65536 are the caller's first subordinate range. Without a range or without the
+set-uid helpers there is one id, container root, and it is the caller. Started by real root, container root is never
+host root: the whole map lies in a subordinate range.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _map_of_root() -> IdMap:
     outer_uids, outer_gids = _current("/proc/self/uid_map"), _current("/proc/self/gid_map")
     for (start, count), outer in (uids, outer_uids), (gids, outer_gids):
         if not (_holds(outer, start) and _holds(outer, start + count - 1)):
-            # Root of a user namespace that has no such ids: what it has is all there is to give, but never its own id 0.
+            # Root of a user namespace without such ids: its own id 0 is never given to a container.
             raise UnavailableError(
                 f"root has no ids {start}-{start + count - 1} here (inside another container?)",
                 hint="give root a range in /etc/subuid and /etc/subgid that this namespace holds",

@@ -1,4 +1,4 @@
-"""Advisory locks (flock(2)): released by the kernel when their holder dies, and carried over NFS as byte-range locks."""
+"""Advisory locks (flock(2)): released by the kernel when their holder dies; over NFS they travel as byte-range locks."""
 
 from __future__ import annotations
 

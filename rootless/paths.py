@@ -1,6 +1,7 @@
 """Where things lie: the store that lasts, and the run directory that a reboot may take away.
 
-The layout is drawn in docs/decisions/0004-store-format.md; the names of everything on disk are spelled here and nowhere else.
+The layout is drawn in docs/decisions/0004-store-format.md; the names of everything on disk are spelled here and
+nowhere else.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Paths:
 
     @property
     def pins(self) -> Path:
-        """What running imports and pulls need though no image refers to it yet: a file for each, locked while it lives."""
+        """What running imports and pulls need though no image refers to it yet: a file each, locked while they live."""
         return self.store / "pins"
 
     @property

@@ -1,9 +1,9 @@
 """The room: one user namespace for each user, store and id map, in which all of that user's containers are nested.
 
-Nobody lives in it and no daemon keeps it: a descriptor on it does, and every monitor holds one. The next command finds it
-through such a holder (/proc/PID/fd/N), or makes it again. A process of the same user enters it with setns(2), because the
-creator of a user namespace owns it, and has every capability inside. Files of subordinate ids (layers, upper directories)
-can be made, read and removed only from within; `call` does such work in a forked child.
+Nobody lives in it and no daemon keeps it: a descriptor on it does, and every monitor holds one. The next command finds
+it through such a holder (/proc/PID/fd/N), or makes it again. A process of the same user enters it with setns(2),
+because the creator of a user namespace owns it, and has every capability inside. Files of subordinate ids (layers,
+upper directories) can be made, read and removed only from within; `call` does such work in a forked child.
 """
 
 from __future__ import annotations
@@ -56,6 +56,24 @@ def forget(paths: Paths, idmap: IdMap) -> None:
         directory.rmdir()
 
 
+def sweep(paths: Paths) -> None:
+    """Take holders that were killed off the lists."""
+    with suppress(FileNotFoundError):
+        for directory in paths.rooms.iterdir():
+            if directory.is_dir():
+                with locks.lock(paths.rooms / f"{directory.name}.lock"):
+                    for entry in directory.iterdir():
+                        _check_holder(entry)
+
+
+def _check_holder(entry: Path) -> None:
+    fd = _open_held(entry)
+    if fd is None:
+        entry.unlink(missing_ok=True)
+    else:
+        os.close(fd)
+
+
 def _find(directory: Path) -> int | None:
     for entry in directory.iterdir():
         fd = _open_held(entry)
@@ -94,8 +112,8 @@ def _make(idmap: IdMap) -> int:
         if answer != b"ok":
             raise UnavailableError(
                 f"a user namespace was refused ({answer.decode() or 'the process died'})",
-                hint="an administrator can look at the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone "
-                "and kernel.apparmor_restrict_unprivileged_userns",
+                hint="an administrator can look at the sysctls user.max_user_namespaces, "
+                "kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns",
             )
         if not idmap.single:
             _write_maps(pid, idmap)
@@ -198,7 +216,7 @@ def call(fd: int, work: Callable[[], T]) -> T:
         _, status = os.waitpid(pid, 0)
     if not answer:
         raise RootlessError(f"a process in the user namespace ended without an answer (status {status})")
-    succeeded, value = pickle.loads(answer)
+    succeeded, value = pickle.loads(answer)  # noqa: S301 - written by our own child, over our own pipe
     if not succeeded:
         raise value
     result: T = value

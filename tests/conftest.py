@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rootless.idmap import detect
 from rootless.paths import Paths, locate
 
 CHECKOUT = Path(__file__).parent.parent
@@ -112,26 +113,32 @@ def _store_with_image(session_root: Path, busybox_tar: Path) -> Rootless:
 def rootless(_store_with_image: Rootless) -> Iterator[Rootless]:
     """The command, with the image busybox:latest in its store; afterwards nothing of the test may be left."""
     engine = _store_with_image
-    processes, mounts = _processes(), _mounts()
+    processes, mounts = _processes(), _mounts(engine)
     yield engine
     deadline = time.monotonic() + GRACE
     while True:
         left = engine.remains()
-        left += [f"process {pid}: {command}" for (pid, _), command in _processes().items() if (pid, _) not in processes]
-        left += [f"mount {line}" for line in _mounts() - mounts]
+        left += [f"process {key[0]}: {command}" for key, command in _processes().items() if key not in processes]
+        left += [f"mount {line}" for line in _mounts(engine) - mounts]
         if not left or time.monotonic() > deadline:
             break
         time.sleep(0.05)
+    for name in engine.containers():  # or every test after this one would fail as well
+        engine("rm", "-f", name)
     assert not left, "left behind:\n" + "\n".join(left)
 
 
-def _mounts() -> set[str]:
-    return set(Path("/proc/self/mountinfo").read_text().splitlines())
+def _mounts(engine: Rootless) -> set[str]:
+    ours = (str(engine.root), str(engine.paths.run))
+    return {
+        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if any(path in line for path in ours)
+    }
 
 
 def _processes() -> dict[tuple[int, int], str]:
-    """(pid, start time) to command line, of every process that is not in our own namespaces or that runs the engine."""
+    """(pid, start time) to command line of the account's processes that run the engine or live in other namespaces."""
     ours = _namespaces("self")
+    uids = {uid for extent in detect().uids for uid in range(extent.outside, extent.outside + extent.count)}
     found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
@@ -139,8 +146,8 @@ def _processes() -> dict[tuple[int, int], str]:
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             started = int((entry / "stat").read_bytes().rpartition(b")")[2].split()[19])
-            if entry.stat().st_uid == 0 != os.getuid():
-                continue  # other people's: their namespaces can't be read
+            if entry.stat().st_uid not in uids | {os.getuid()}:
+                continue  # other people's
             if "-m rootless" in command or _namespaces(entry.name) != ours:
                 found[int(entry.name), started] = command
         except OSError:

@@ -29,12 +29,13 @@ class Command(click.Command):
         settings.setdefault("help_option_names", ["--help"])
         settings.setdefault("max_content_width", 120)
         settings["allow_interspersed_args"] = interspersed
+        settings["allow_extra_args"] = True  # to be counted here, and refused in Docker's words
         super().__init__(*args, **kwargs)
         self.at_least, self.at_most = at_least, at_most
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, _Booleans(self, ctx).rewrite(args))
-        given = _count_arguments(self, ctx)
+        given = _count_arguments(self, ctx) + len(rest)
         if given < self.at_least or (self.at_most is not None and given > self.at_most):
             self._complain(ctx)
         return rest

@@ -18,6 +18,7 @@ from .options import Command
 def rm(ctx: click.Context, containers: tuple[str, ...], force: bool) -> int:
     """Remove one or more CONTAINERS."""
     context: Context = ctx.obj
+    context.containers.sweep()
     code = 0
     for text in containers:
         try:

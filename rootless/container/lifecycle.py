@@ -49,8 +49,8 @@ class Engine:
 
 
 Maker = Callable[[int], tuple[Container, Hold]]
-"""Makes a container when it is called, and holds its lock. The argument is the pid of the monitor that will start it, or
-0: that monitor makes it itself, so that a command which was killed before leaves nothing."""
+"""Makes a container when it is called, and holds its lock. The argument is the pid of the monitor that will start it
+(0: none will now): that monitor makes it itself, so that a command which was killed before leaves nothing."""
 
 
 def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "") -> Maker:

@@ -233,6 +233,7 @@ class Containers:
         for container_id in self.ids():
             self.sweep_one(container_id)
         sweep_drafts(self.paths.tmp, self._room)
+        room.sweep(self.paths)
 
     def sweep_one(self, container_id: str) -> None:
         """Remove a container that nobody wants any more: a --rm container that ended without its monitor, a `run` that
@@ -332,7 +333,11 @@ class Containers:
             raise
 
     def remove_directory(self, container_id: str) -> None:
-        """Remove what is on disk of a container, without regard to its state."""
+        """Remove what is on disk of a container, without regard to its state and without reading its documents."""
+        with locks.lock(self.paths.containers / ".names.lock"):
+            for link in self.paths.names.iterdir():
+                if Path(os.readlink(link)).name == container_id:
+                    link.unlink()
         remove_tree(self.paths.container(container_id), self._room, tmp=self.paths.tmp)
 
     def _room(self) -> int:

@@ -64,6 +64,6 @@ def syncfs(fd: int) -> None:
 
 
 def link_descriptor(fd: int, dirfd: int, name: str | bytes) -> None:
-    """Give an O_TMPFILE file its name, through /proc/self/fd: AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH (linkat(2))."""
+    """Give an O_TMPFILE file its name, by /proc/self/fd: AT_EMPTY_PATH needs CAP_DAC_READ_SEARCH (linkat(2))."""
     source = f"/proc/self/fd/{fd}"
     check(libc.linkat(AT_FDCWD, encode(source), dirfd, encode(name), AT_SYMLINK_FOLLOW), name)

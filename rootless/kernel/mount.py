@@ -1,4 +1,4 @@
-"""Mounts: mount(2), umount2(2), pivot_root(2), and the newer calls that work on descriptors (open_tree(2) and its kin)."""
+"""Mounts: mount(2), umount2(2), pivot_root(2), and the newer calls that work on descriptors (open_tree(2) ...)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def mount(source: str | None, target: str, fstype: str | None, flags: int = 0, d
     """mount(2). `data` is the file system's own option string.
 
     Raises:
-        OSError: with `target`; EPERM also stands for a flag that an outer user namespace has locked (mount_namespaces(7)).
+        OSError: with `target`; EPERM also stands for a flag that an outer user namespace has locked
+            (mount_namespaces(7)).
         ValueError: an option string of a page or more, which the kernel would cut off without a word.
     """
     options = encode(data)
@@ -76,7 +77,7 @@ def open_tree(dirfd: int, path: str, flags: int) -> int:
 
 
 def move_mount(from_fd: int, to_fd: int, to_path: str = "") -> None:
-    """move_mount(2): attach a detached mount at `to_path` below `to_fd`, or on `to_fd` itself when the path is empty."""
+    """move_mount(2): attach a detached mount at `to_path` below `to_fd`, or on `to_fd` itself when that is empty."""
     flags = MOVE_MOUNT_F_EMPTY_PATH | (0 if to_path else MOVE_MOUNT_T_EMPTY_PATH)
     syscall("move_mount", from_fd, b"", to_fd, encode(to_path), flags, paths=(to_path,))
 

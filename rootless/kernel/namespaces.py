@@ -38,7 +38,7 @@ first, because it gives the capabilities for all the others."""
 
 
 def clone(flags: int) -> int:
-    """fork(2) into new namespaces: 0 in the child, its pid in the caller (clone(2), without a stack or a shared memory).
+    """fork(2) into new namespaces: 0 in the child, its pid in the caller (clone(2), nothing shared).
 
     CLONE_PARENT makes the child a sibling: the caller's own parent waits for it. Only for a process with one thread.
 
@@ -77,7 +77,7 @@ def open_namespace(pid: int | str, flag: int) -> int:
 
 
 def parent_namespace(fd: int) -> int:
-    """The parent of a user or pid namespace (ioctl_ns(2), NS_GET_PARENT). EPERM when it lies outside the caller's own."""
+    """The parent of a user or pid namespace (ioctl_ns(2), NS_GET_PARENT). EPERM when it is outside the caller's own."""
     return fcntl.ioctl(fd, NS_GET_PARENT)
 
 

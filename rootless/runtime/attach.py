@@ -11,7 +11,7 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -130,7 +130,10 @@ def _raw_mode(wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def _signals(connection: stream.Connection, terminal: bool) -> Iterator[None]:
-    """Pass signals on as they come. Handlers run between the loop's steps, also while it waits to write."""
+    """Pass signals on as they come. Handlers run between the loop's steps, also while it waits to write.
+
+    A container with a terminal gets its signals by keys; what is sent to this process is then meant for it alone.
+    """
 
     def pass_on(number: int, _: FrameType | None) -> None:
         with suppress(OSError):
@@ -140,12 +143,12 @@ def _signals(connection: stream.Connection, terminal: bool) -> Iterator[None]:
         with suppress(OSError):
             connection.send(stream.Resize(*pty.window_size(1)))
 
-    before = {}
-    for number in signal.valid_signals() - NOT_PASSED_ON:
-        if number < signal.SIGRTMIN and signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, pass_on)
+    wanted: dict[int, Callable[[int, FrameType | None], None]]
     if terminal:
-        before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, follow_window)
+        wanted = {signal.SIGWINCH: follow_window}
+    else:
+        wanted = {n: pass_on for n in signal.valid_signals() - NOT_PASSED_ON if n < signal.SIGRTMIN}
+    before = {n: signal.signal(n, h) for n, h in wanted.items() if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield
     finally:

@@ -41,7 +41,8 @@ def look_up(user: str, group_add: Sequence[str], idmap: IdMap, root: str = "/") 
     groups = list(_supplementary(found, root)) if not group else []
     gid = _group(group, root) if group else found.gid
     groups += [_group(text, root) for text in group_add]
-    result = User(found.uid, gid, tuple(dict.fromkeys(groups)), found.home)
+    # The primary group among them: it is kept when a set-group-id program changes the other (CVE-2022-36109).
+    result = User(found.uid, gid, tuple(dict.fromkeys([gid, *groups])), found.home)
     _require(result, user or "0", idmap)
     return result
 

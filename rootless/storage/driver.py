@@ -1,8 +1,8 @@
 """What every storage driver offers: a container's root file system, mounted from read-only layers and a writable one.
 
-A driver is an object without state of its own. `mount` runs as PID 1 of the container, in its user and mount namespaces and
-with the store as working directory; a driver whose file system is a process also has `serve`, which the stage runs in a
-child inside the container's user namespace but outside its mount and pid namespaces.
+A driver is an object without state of its own. `mount` runs as PID 1 of the container, in its user and mount
+namespaces and with the store as working directory; a driver whose file system is a process also has `serve`, which the
+stage runs in a child inside the container's user namespace but outside its mount and pid namespaces.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def inside(rootless: Rootless, *words: str) -> str:
 
 
 def test_only_its_own_processes(rootless: Rootless) -> None:
-    assert inside(rootless, "ps -o pid,comm | tail -n +2").split() == ["1", "sh", "2", "ps", "3", "tail"]
+    assert inside(rootless, "ps -o pid,comm").split() == ["PID", "COMMAND", "1", "ps"]
 
 
 def test_the_host_sees_the_containers_processes(rootless: Rootless) -> None:
@@ -151,5 +151,5 @@ def test_keyring_is_the_containers_own(rootless: Rootless) -> None:
 
 def test_processes_of_the_engine_cannot_be_looked_into(rootless: Rootless) -> None:
     """The init of --init is a program of the host's: neither its file nor its memory may be opened from inside."""
-    script = "readlink /proc/1/exe || echo hidden; cat /proc/1/environ 2>/dev/null || echo hidden; ls /proc/1/fd 2>&1 | wc -l"
+    script = "readlink /proc/1/exe || echo hidden; cat /proc/1/environ 2>/dev/null || echo hidden"
     assert inside(rootless, "--init", script).splitlines()[:2] == ["hidden", "hidden"]

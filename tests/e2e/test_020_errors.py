@@ -1,4 +1,4 @@
-"""Mistakes: one line on standard error, the exit code of Docker's CLI, and nothing left behind (the fixture sees to that)."""
+"""Mistakes: one line on standard error, the exit code of Docker's CLI, nothing left behind (the fixture looks)."""
 
 from __future__ import annotations
 

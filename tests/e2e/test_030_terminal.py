@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -23,6 +25,9 @@ def shell(rootless: Rootless) -> Iterator[pexpect.spawn]:
     child.expect_exact(PROMPT)
     yield child
     child.close(force=True)
+    # As in Docker the container outlives the command that it was started by.
+    for container in rootless.ok("ps", "-q").split():
+        rootless.ok("rm", "-f", container)
 
 
 def say(shell: pexpect.spawn, line: str) -> str:
@@ -30,6 +35,17 @@ def say(shell: pexpect.spawn, line: str) -> str:
     shell.sendline(line)
     shell.expect_exact(PROMPT)
     return shell.before.replace("\r\n", "\n").partition("\n")[2].strip()
+
+
+def wait_for_foreground(rootless: Rootless) -> None:
+    """Until the shell has put `sleep` into the terminal's foreground: a key before would be the shell's own."""
+    pid = rootless.ok("inspect", "-f", "{{.State.Pid}}", *rootless.ok("ps", "-q").split()).strip()
+    for _ in range(200):
+        group = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[5])
+        if group not in (int(pid), -1):
+            return
+        time.sleep(0.02)
+    pytest.fail("nothing came to the foreground")
 
 
 def test_a_working_shell_and_its_exit_code(shell: pexpect.spawn) -> None:
@@ -50,17 +66,19 @@ def test_the_size_is_right_and_follows_the_window(shell: pexpect.spawn) -> None:
         pytest.fail("the container's terminal did not follow")
 
 
-def test_ctrl_c_reaches_the_foreground_process_only(shell: pexpect.spawn) -> None:
+def test_ctrl_c_reaches_the_foreground_process_only(rootless: Rootless, shell: pexpect.spawn) -> None:
     shell.sendline("sleep 100")
     shell.expect_exact("sleep 100")
+    wait_for_foreground(rootless)
     shell.sendintr()
     shell.expect_exact(PROMPT)
     assert say(shell, "echo $?") == "130"
 
 
-def test_job_control(shell: pexpect.spawn) -> None:
+def test_job_control(rootless: Rootless, shell: pexpect.spawn) -> None:
     shell.sendline("sleep 100")
     shell.expect_exact("sleep 100")
+    wait_for_foreground(rootless)
     shell.send("\x1a")
     shell.expect_exact("Stopped")
     shell.expect_exact(PROMPT)
@@ -68,20 +86,13 @@ def test_job_control(shell: pexpect.spawn) -> None:
     say(shell, "kill %1")
 
 
-def test_the_callers_terminal_is_as_before(rootless: Rootless) -> None:
+def test_the_callers_terminal_is_as_before(rootless: Rootless, tmp_path: Path) -> None:
     """Raw mode must end with the container: a shell that does not echo is a shell that seems dead."""
     program, *arguments = rootless.argv("run", "-it", "--rm", IMAGE, "true")
     line = " ".join([program, *arguments])
-    child = pexpect.spawn(
-        "sh",
-        [
-            "-c",
-            f"stty -a > /tmp/$$.a; {line}; stty -a > /tmp/$$.b; cmp /tmp/$$.a /tmp/$$.b && echo same; rm /tmp/$$.a /tmp/$$.b",
-        ],
-        env=rootless.environment,
-        encoding="utf-8",
-        timeout=15,
-    )
+    script = f"stty -a > $TMPDIR/a; {line}; stty -a > $TMPDIR/b; cmp $TMPDIR/a $TMPDIR/b && echo same"
+    environment = rootless.environment | {"TMPDIR": str(tmp_path)}
+    child = pexpect.spawn("sh", ["-c", script], env=environment, encoding="utf-8", timeout=15)
     child.expect_exact("same")
     child.expect(pexpect.EOF)
     child.close()

@@ -36,14 +36,14 @@ def root(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", User(0, 0, (29,), "/root")),
-        ("root", User(0, 0, (29,), "/root")),
+        ("", User(0, 0, (0, 29), "/root")),
+        ("root", User(0, 0, (0, 29), "/root")),
         ("web", User(33, 34, (34, 29), "/")),
         ("33", User(33, 34, (34, 29), "/")),
-        ("web:root", User(33, 0, (), "/")),
-        ("web:7", User(33, 7, (), "/")),
-        ("1234", User(1234, 0, (), "/")),
-        ("1234:webs", User(1234, 34, (), "/")),
+        ("web:root", User(33, 0, (0,), "/")),
+        ("web:7", User(33, 7, (7,), "/")),
+        ("1234", User(1234, 0, (0,), "/")),
+        ("1234:webs", User(1234, 34, (34,), "/")),
     ],
 )
 def test_as_docker_resolves_them(root: str, text: str, expected: User) -> None:
@@ -78,8 +78,8 @@ def test_with_one_id_only_root_can_be(root: str) -> None:
 def test_a_fifo_in_the_place_of_passwd_does_not_hang(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     os.mkfifo(tmp_path / "etc/passwd")
-    assert look_up("0", (), RANGE, str(tmp_path)) == User(0, 0, (), "/")
+    assert look_up("0", (), RANGE, str(tmp_path)) == User(0, 0, (0,), "/")
 
 
 def test_no_files_at_all(tmp_path: Path) -> None:
-    assert look_up("", (), RANGE, str(tmp_path)) == User(0, 0, (), "/")
+    assert look_up("", (), RANGE, str(tmp_path)) == User(0, 0, (0,), "/")
