@@ -31,7 +31,6 @@ SCMP_ACT_TRACE = 0x7FF00000  # the tracer's message in the low half
 SCMP_ACT_LOG = 0x7FFC0000
 SCMP_ACT_ALLOW = 0x7FFF0000
 
-SCMP_FLTATR_CTL_NNP = 3
 SCMP_FLTATR_CTL_OPTIMIZE = 8
 
 SCMP_ARCH_NATIVE = 0
@@ -108,7 +107,6 @@ def _library() -> ctypes.CDLL:
     library.seccomp_attr_set.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32)
     library.seccomp_arch_add.argtypes = (ctypes.c_void_p, ctypes.c_uint32)
     library.seccomp_arch_resolve_name.restype = ctypes.c_uint32
-    library.seccomp_arch_native.restype = ctypes.c_uint32
     library.seccomp_syscall_resolve_name_arch.argtypes = (ctypes.c_uint32, ctypes.c_char_p)
     library.seccomp_rule_add_array.argtypes = (
         ctypes.c_void_p,
@@ -126,11 +124,6 @@ def version() -> tuple[int, int, int]:
     """libseccomp's version."""
     major, minor, micro = _library().seccomp_version().contents
     return major, minor, micro
-
-
-def native_arch() -> int:
-    """The token of the architecture the library runs on (seccomp_arch_native(3))."""
-    return int(_library().seccomp_arch_native())
 
 
 def arch(name: str) -> int | None:
