@@ -9,7 +9,7 @@ doesn't have is an error, except in a `Map`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import template_parser as syntax
@@ -20,6 +20,7 @@ from .template_functions import (
     Map,
     NilList,
     NilMap,
+    check_count,
     go_text,
     kind_of,
     plain,
@@ -180,39 +181,37 @@ class _Run:
         """Call a command's first word with the others, and with the result of the command before it."""
         first, *words = command.words
         if isinstance(first, syntax.Function):
-            return self._call(first, words, dot, last)
-        if not words and not last:
+            return self._call(command, first.name, words, dot, last)
+        if not words and not last and not (isinstance(first, syntax.Constant) and first.value is None):
             return self._value(first, dot)
-        arguments = [self._value(word, dot) for word in words]
         if isinstance(first, syntax.Field) and first.names:
-            return self._field(first, dot, (*arguments, *last))
+            return self._field(first, dot, words, last)
+        if isinstance(first, syntax.Constant) and first.value is None:
+            raise self._error(first, "nil is not a command")
         raise self._error(first, f"can't give argument to non-function {first.source}")
 
-    def _call(self, function: syntax.Function, words: list[Node], dot: Any, last: tuple[Any, ...]) -> Any:
-        if function.name in ("and", "or"):
-            return self._short_circuit(function, words, dot, last)
-        arguments = [self._value(word, dot) for word in words]
-        known = [None if value is _MISSING else value for value in (*arguments, *last)]
+    def _call(self, node: Node, name: str, words: list[Node], dot: Any, last: tuple[Any, ...]) -> Any:
+        function = self._functions[name]
         try:
-            return self._functions[function.name](*known)
+            check_count(function, len(words) + len(last))
         except FunctionError as problem:
-            raise self._error(function, f"error calling {function.name}: {problem}") from None
-        except (TypeError, IndexError):
-            # The functions check the kinds of their arguments themselves: what is left is their number.
-            raise self._error(function, f"wrong number of args for {function.name}: got {len(known)}") from None
+            raise self._error(node, f"wrong number of args for {name}: {problem}") from None
+        if name in ("and", "or"):
+            return self._short_circuit(name, words, dot, last)
+        arguments = [self._value(word, dot) for word in words]
+        try:
+            return function(*(None if value is _MISSING else value for value in (*arguments, *last)))
+        except FunctionError as problem:
+            raise self._error(node, f"error calling {name}: {problem}") from None
 
-    def _short_circuit(self, function: syntax.Function, words: list[Node], dot: Any, last: tuple[Any, ...]) -> Any:
+    def _short_circuit(self, name: str, words: list[Node], dot: Any, last: tuple[Any, ...]) -> Any:
         """`and` and `or` leave the words behind the one that decides alone: they may not even be there."""
         value: Any = _MISSING
         for word in words:
             value = self._value(word, dot)
-            if truth(value) is (function.name == "or"):
+            if truth(value) is (name == "or"):
                 return value
-        if last:
-            return last[0]
-        if not words:
-            raise self._error(function, f"wrong number of args for {function.name}: want at least 1 got 0")
-        return value
+        return last[0] if last else value
 
     # Values
 
@@ -222,30 +221,41 @@ class _Run:
         if isinstance(node, syntax.Variable):
             return next(value for name, value in reversed(self._variables) if name == node.name)
         if isinstance(node, syntax.Function):
-            return self._call(node, [], dot, ())
+            return self._call(node, node.name, [], dot, ())
         if isinstance(node, syntax.Pipe):
             return self._pipe(node, dot)
         assert isinstance(node, syntax.Field)
-        return self._field(node, dot, ())
+        return self._field(node, dot, [], ())
 
-    def _field(self, node: syntax.Field, dot: Any, arguments: tuple[Any, ...]) -> Any:
+    def _field(self, node: syntax.Field, dot: Any, words: list[Node], last: tuple[Any, ...]) -> Any:
         """Follow the names of a field; only the last one may be called with arguments."""
         value = dot if node.base is None else self._value(node.base, dot)
-        for name in node.names:
-            value = self._member(node, value, name)
+        for number, name in enumerate(node.names, 1):
+            value = self._member(self._part(node, number), value, name)
+            is_last = number == len(node.names)
             if callable(value):
-                value = self._method(node, name, value, arguments if name is node.names[-1] else ())
-            elif arguments and name is node.names[-1]:
-                raise self._error(node, f"{name} has arguments but cannot be invoked as function")
+                arguments = [self._value(word, dot) for word in words] if is_last else []
+                value = self._method(node, name, value, [*arguments, *(last if is_last else ())])
+            elif is_last and (words or last):
+                raise self._error(node, f"{name} is not a method but has arguments")
         return value
 
-    def _method(self, node: syntax.Field, name: str, method: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    def _part(self, node: syntax.Field, number: int) -> Node:
+        """The field as an error points at it: where its name of this number begins."""
+        line, _, column = node.at.partition(":")
+        rest = sum(len(name) + 1 for name in node.names[number - 1 :])
+        return replace(node, at=f"{line}:{int(column) + len(node.source) - rest}")
+
+    def _method(self, node: Node, name: str, method: Callable[..., Any], arguments: list[Any]) -> Any:
         try:
-            return method(*arguments)
-        except TypeError:
-            raise self._error(node, f"wrong number of args for {name}: got {len(arguments)}") from None
+            check_count(method, len(arguments))
+        except FunctionError as problem:
+            raise self._error(node, f"wrong number of args for {name}: {problem}") from None
+        return method(*arguments)
 
     def _member(self, node: Node, value: Any, name: str) -> Any:
+        if value is _MISSING:
+            return _MISSING
         if isinstance(value, Map):
             return value.get(name, _MISSING)
         if isinstance(value, Mapping):
@@ -254,6 +264,6 @@ class _Run:
             if name == "ID" and "Id" in value:
                 return value["Id"]  # Docker's documents say Id, its structures ID; formats are written with either
             raise self._error(node, f'map has no entry for key "{name}"')
-        if value is None or value is _MISSING:
-            raise self._error(node, f"nil data; no entry for key {name!r}")
+        if value is None:
+            raise self._error(node, f'nil data; no entry for key "{name}"')
         raise self._error(node, f"can't evaluate field {name} in type {kind_of(value)}")

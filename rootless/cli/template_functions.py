@@ -9,9 +9,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Mapping
+from types import FunctionType, MethodType
 from typing import Any
 
 import msgspec
+
+CO_VARARGS = 0x04
+"""The flag of a code object that takes any number of arguments (inspect.CO_VARARGS; importing all of inspect is slow)."""
 
 
 class Map(dict[str, Any]):
@@ -30,8 +34,22 @@ class FunctionError(Exception):
     """A function can't do what it was called for; the evaluator adds where."""
 
 
+def check_count(function: Callable[..., Any], given: int) -> None:
+    """FunctionError when a function is not to be called with so many arguments."""
+    bound = isinstance(function, MethodType)
+    plain_function = function.__func__ if isinstance(function, MethodType) else function
+    if not isinstance(plain_function, FunctionType):
+        raise FunctionError("it can't be called from a template")
+    code = plain_function.__code__
+    most = code.co_argcount - bound
+    least = most - len(plain_function.__defaults__ or ())
+    any_more = bool(code.co_flags & CO_VARARGS)
+    if given < least or (given > most and not any_more):
+        raise FunctionError(f"want {'at least ' if any_more else ''}{least} got {given}")
+
+
 def go_text(value: Any) -> str:
-    """A value as Go's `%v` writes it: `[a b]`, `map[k:v]`, `true`, `<nil>`."""
+    """A value as Go's `%v` writes it: `[a b]`, `map[k:v]`, `{v w}` for a structure, `true`, `<nil>`."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -40,8 +58,10 @@ def go_text(value: Any) -> str:
         return "<nil>"
     if isinstance(value, float):
         return _float(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, Map):
         return "map[" + " ".join(f"{k}:{go_text(value[k])}" for k in sorted(value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + " ".join(go_text(item) for item in value.values()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + " ".join(map(go_text, value)) + "]"
     return str(value)
@@ -117,7 +137,7 @@ def _join(items: Any, separator: Any) -> str:
 
 
 def _title(text: Any) -> str:
-    return re.sub(r"(?<![\w'])\w", lambda match: match[0].upper(), _string(text))
+    return re.sub(r"\b\w", lambda match: match[0].upper(), _string(text))
 
 
 def _pad(text: Any, before: Any, after: Any) -> str:
@@ -243,6 +263,8 @@ def _converted(value: Any, verb: str, flags: str, precision: str | None) -> str 
         return text[: int(precision or 0)] if precision is not None else text
     if verb == "q" and isinstance(value, str):
         return as_json(value)
+    if verb == "q" and isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return "[" + " ".join(map(as_json, value)) + "]"
     if verb == "t" and isinstance(value, bool):
         return go_text(value)
     if verb in "dxXobc" and number and isinstance(value, int):
@@ -261,8 +283,8 @@ def _urlquery(*values: Any) -> str:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "and": lambda *values: next((v for v in values if not truth(v)), values[-1]),
-    "or": lambda *values: next((v for v in values if truth(v)), values[-1]),
+    "and": lambda first, *values: next((v for v in (first, *values) if not truth(v)), (first, *values)[-1]),
+    "or": lambda first, *values: next((v for v in (first, *values) if truth(v)), (first, *values)[-1]),
     "not": lambda value: not truth(value),
     "len": _length,
     "index": _index,

@@ -302,6 +302,8 @@ class _Parser:
 
     def _expect_end(self, where: str) -> None:
         token = self._peek()
+        if token is not None and token.text == ")":
+            raise self.error("unexpected right paren")
         if token is not None:
             raise self.error(f"unexpected <{token.text}> in {where}")
 
@@ -314,9 +316,10 @@ class _Parser:
             raise self.error("max expression depth exceeded")
         first = self._next
         variables, declares = self._declaration(keyword)
-        commands = [self._command(depth)]
+        commands = [self._command(depth, keyword or "command")]
         while self._accept("|"):
-            commands.append(self._command(depth))
+            if self._peek() is not None:  # Go takes a bar with nothing behind it
+                commands.append(self._command(depth, "command"))
         for command in commands[1:]:
             if isinstance(command.words[0], Constant):
                 raise self.error(f"non executable command in pipeline stage {commands.index(command) + 1}")
@@ -343,7 +346,7 @@ class _Parser:
             if name not in self._scope:
                 raise self.error(f'undefined variable "{name}"')
 
-    def _command(self, depth: int) -> Command:
+    def _command(self, depth: int, where: str) -> Command:
         first = self._next
         words: list[Node] = []
         while (token := self._peek()) is not None and not (token.kind == "mark" and token.text in "|)"):
@@ -351,7 +354,7 @@ class _Parser:
                 raise self.error(f"unexpected <{token.text}> in operand")
             words.append(self._operand(depth))
         if not words:
-            raise self.error("missing value for command")
+            raise self.error(f"missing value for {where}")
         return Command(self._at(self._tokens[first].position), self._source(first), tuple(words))
 
     def _operand(self, depth: int) -> Node:
