@@ -111,10 +111,10 @@ as_test_user() { # TMPDIR COMMAND...
         --inh-caps=-all -- "$@"
 }
 
-# SCRATCH/user is the test user's, who can only pass through SCRATCH.
+# SCRATCH/u is the test user's, who can only pass through SCRATCH.
 share_scratch() { # SCRATCH
     chmod 0711 "$1"
-    install -d -o "$TEST_USER" -g "$(id -g "$TEST_USER")" -m 0700 "$1/user"
+    install -d -o "$TEST_USER" -g "$(id -g "$TEST_USER")" -m 0700 "$1/u"
 }
 
 # The test user must reach the checkout and its interpreter. Below a closed directory (root's home) they can't: take a copy
@@ -126,6 +126,10 @@ need_reachable_checkout() { # SCRATCH; changes CHECKOUT and VENV
     mkdir "$copy"
     tar --create --directory "$CHECKOUT" --exclude=./.git --exclude=./.venv --exclude=__pycache__ --exclude='./.*_cache' . |
         tar --extract --directory "$copy" --no-same-owner
+    if [ -d "$CHECKOUT/../shared/images" ]; then # root file systems that tests find beside the checkout
+        mkdir "$1/shared" && cp -r "$CHECKOUT/../shared/images" "$1/shared"
+        chmod -R go+rX "$1/shared"
+    fi
     chmod -R go+rX "$copy"
     CHECKOUT=$copy
     "$CHECKOUT/scripts/setup"
