@@ -99,7 +99,7 @@ def load(command: str) -> Command:
     metavar="NAME",
     envvar="ROOTLESS_STORAGE_DRIVER",
     default="auto",
-    help="overlay, or auto (default)",
+    help="overlay, cow, fuse-overlayfs, or auto (default)",
 )
 @click.option("-D", "--debug", is_flag=True, help="Show the plan and tracebacks")
 @click.version_option(__version__, "-v", "--version", message="rootless version %(version)s")

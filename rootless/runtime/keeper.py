@@ -35,6 +35,9 @@ from .start import ClientGoneError, Running, StartError, begin, end
 PATIENCE_MS = 30
 """How long the end of PID 1 is waited for before trio is imported."""
 
+SERVER_TIMEOUT_MS = 5000
+"""How long the file system's process may take to end after its mount is gone."""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -160,7 +163,7 @@ class _Keeper:
     def _keep_running(self, container: Container, running: Running) -> None:
         log = LogWriter(container.directory / "log")
         error = ""
-        if not _over_soon(running):
+        if not _ended_within(running.pidfd, PATIENCE_MS):
             from .monitor import Monitor
 
             monitor = Monitor(running, log, None if container.spec.detached else self.client)
@@ -169,6 +172,8 @@ class _Keeper:
                 error = "the process of its file system ended before it"
         status = end(running.pid, running.pidfd)
         if running.server:
+            # It ends by itself when the container's mount namespace, and with it the mount, is gone.
+            _ended_within(running.server_pidfd, SERVER_TIMEOUT_MS)
             end(running.server, running.server_pidfd)
         self._drain(running, log)
         log.close()
@@ -213,10 +218,10 @@ class _Keeper:
         Containers(self.paths).remove(container)
 
 
-def _over_soon(running: Running) -> bool:
+def _ended_within(pidfd: int, milliseconds: int) -> bool:
     poll = select.poll()
-    poll.register(running.pidfd, select.POLLIN)
-    return bool(poll.poll(PATIENCE_MS))
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(milliseconds))
 
 
 def _log_errors_to(path: Path, debug: bool) -> None:

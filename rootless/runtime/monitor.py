@@ -98,11 +98,23 @@ class Monitor:
                     return
 
     async def _watch_server(self) -> None:
-        """Without its file system a container can only hang or fail: it is ended, with the reason."""
+        """Without its file system a container can only hang or fail: it is ended, with the reason.
+
+        A server that leaves with 0 was unmounted: the kernel takes a mount namespace down before it tells anybody that
+        the last process in it has ended.
+        """
         await trio.lowlevel.wait_readable(self.running.server_pidfd)
+        if _left_with_zero(self.running.server_pidfd):
+            return
         self.server_lost = True
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.running.pidfd, signal.SIGKILL)
+
+
+def _left_with_zero(pidfd: int) -> bool:
+    """How an ended child ended, without reaping it."""
+    ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return ended is not None and ended.si_code == os.CLD_EXITED and ended.si_status == 0
 
 
 async def _read(fd: int) -> bytes:

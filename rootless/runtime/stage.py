@@ -33,6 +33,8 @@ def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel) -> NoRetur
         connections = socket.socketpair() if bundle.driver.has_server else None
         pid = ns.clone(bundle.namespaces | ns.CLONE_PARENT)
         if pid == 0:
+            if connections:
+                connections[1].close()
             init.run(bundle, stdio, channel, connections[0] if connections else None)
         _write_maps(pid, bundle)
         server = _start_server(pid, bundle, connections[1]) if connections else 0

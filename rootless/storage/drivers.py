@@ -1,12 +1,14 @@
-"""Which storage driver a container gets."""
+"""Which storage driver a container gets, and why."""
 
 from __future__ import annotations
 
 from ..errors import UsageError
+from .cow import Cow
 from .driver import StorageDriver
+from .fuse_overlayfs import FuseOverlayfs
 from .overlay import Overlay
 
-NAMES = ("overlay",)
+DRIVERS: dict[str, type[StorageDriver]] = {"overlay": Overlay, "cow": Cow, "fuse-overlayfs": FuseOverlayfs}
 
 
 def get(name: str) -> StorageDriver:
@@ -15,9 +17,9 @@ def get(name: str) -> StorageDriver:
     Raises:
         UsageError: there is none.
     """
-    if name == "overlay":
-        return Overlay()
-    raise UsageError(f"unknown storage driver {name!r}", hint=f"there are: {', '.join(NAMES)}")
+    if name not in DRIVERS:
+        raise UsageError(f"unknown storage driver {name!r}", hint=f"there are: auto, {', '.join(DRIVERS)}")
+    return DRIVERS[name]()
 
 
 def choose(name: str = "auto") -> StorageDriver:

@@ -1,0 +1,78 @@
+"""The same container on each storage driver; what goes on beneath is tests/drivers' business."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Rootless
+
+IMAGE = "busybox:latest"
+
+
+@pytest.fixture(params=["overlay", "cow", "fuse-overlayfs"])
+def driver(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if name != "overlay" and not os.access("/dev/fuse", os.W_OK):
+        pytest.skip("/dev/fuse may not be opened")
+    if name == "cow" and find_spec("pyfuse3") is None:
+        pytest.skip("pyfuse3 is not installed")
+    if name == "fuse-overlayfs" and shutil.which(name) is None:
+        pytest.skip("fuse-overlayfs is not installed")
+    return name
+
+
+def test_changes_are_seen_inside_and_nowhere_else(rootless: Rootless, driver: str) -> None:
+    script = (
+        "rm /etc/group; echo x >> /etc/passwd; mkdir -p /a/b; mv /a /c; ln -s x /l; ls /c /etc; tail -n 1 /etc/passwd"
+    )
+    shown = rootless.ok("--storage-driver", driver, "run", "--rm", IMAGE, "sh", "-c", script).split()
+    assert shown == ["/c:", "b", "/etc:", "hostname", "hosts", "passwd", "resolv.conf", "x"]
+    again = rootless.ok("--storage-driver", driver, "run", "--rm", IMAGE, "sh", "-c", "ls /etc; tail -n 1 /etc/passwd")
+    assert again.split()[-1].startswith("nobody:")
+    assert "group" in again.split()
+
+
+def test_owners_are_kept(rootless: Rootless, driver: str) -> None:
+    script = "touch /f; chown 1000:2000 /f; chmod 4755 /f; stat -c '%u:%g:%a' /f /bin /etc/passwd"
+    shown = rootless.ok("--storage-driver", driver, "run", "--rm", IMAGE, "sh", "-c", script).split()
+    assert shown == ["1000:2000:4755", "0:0:755", "0:0:644"]
+
+
+def test_the_root_is_the_drivers_own(rootless: Rootless, driver: str) -> None:
+    kind = {"overlay": "overlay", "cow": "fuse", "fuse-overlayfs": "fuse"}[driver]
+    shown = rootless.ok("--storage-driver", driver, "run", "--rm", IMAGE, "sh", "-c", "grep ' / ' /proc/mounts")
+    assert shown.split()[2] == kind
+
+
+def test_a_longer_run_ends_without_a_word(rootless: Rootless, driver: str) -> None:
+    """The file system's process ends with its mount, a moment before PID 1 is reported: that is no accident."""
+    done = rootless("--storage-driver", driver, "run", "--rm", IMAGE, "sh", "-c", "sleep 0.3; exit 4")
+    assert (done.returncode, done.stderr) == (4, b"")
+
+
+@pytest.mark.parametrize("name", ["cow", "fuse-overlayfs"])
+def test_a_killed_file_system_ends_the_container_and_says_why(rootless: Rootless, name: str) -> None:
+    process = rootless.popen(
+        *("--storage-driver", name, "run", "--name", "bereft", IMAGE, "sleep", "60"), stderr=subprocess.PIPE
+    )
+    while not rootless.ok("ps", "-q"):
+        time.sleep(0.02)
+    state = json.loads((rootless.paths.names / "bereft" / "state.json").read_text())
+    children = Path(f"/proc/{state['monitor']}/task/{state['monitor']}/children").read_text().split()
+    (server,) = {int(child) for child in children} - {state["pid"]}
+    os.kill(server, signal.SIGKILL)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 137
+    assert b"the process of its file system ended" in errors
+    shown = rootless.ok("inspect", "-f", "{{.State.Status}} {{.State.Error}}", "bereft")
+    assert shown.startswith("exited the process of its file system ended")
+    rootless.ok("rm", "bereft")
