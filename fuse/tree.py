@@ -68,7 +68,7 @@ class Tree:
         """
         if isinstance(node, Directory) and len(node.layers) > 1:
             return 1
-        if node.orphan and (not isinstance(node, File) or node.key is None):
+        if node.orphan and (isinstance(node, Directory) or status.st_nlink <= 1):
             return 0
         return status.st_nlink
 
@@ -132,6 +132,7 @@ class Tree:
         """`name` is gone from `parent`; a hard link lives on under another name, an open file without one."""
         parent.children.pop(name, None)
         parent.touch()
+        node.reply = None  # the link count in it is no longer true
         if isinstance(node, File):
             self._detach_file(parent, name, node)
         elif isinstance(node, Directory):

@@ -316,6 +316,7 @@ def open_files_outlive_their_names(t: Trial) -> None:
     both = os.open("other", os.O_RDWR)
     t.do(os.unlink, "file")
     t.do(os.unlink, "other")
+    t.note(os.fstat(lower).st_nlink, os.fstat(both).st_nlink)
     t.do(os.pread, lower, 100, 0)
     t.do(os.write, both, b"OTHER")
     t.do(os.pread, both, 100, 0)
