@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 CO_VARARGS = 0x04
-"""The flag of a code object that takes any number of arguments (inspect.CO_VARARGS; importing all of inspect is slow)."""
+"""The flag of a code object that takes any number of arguments (inspect.CO_VARARGS; inspect is slow to import)."""
 
 
 class Map(dict[str, Any]):

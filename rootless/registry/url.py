@@ -15,6 +15,7 @@ from ..errors import InvalidError
 _PORTS = {"http": 80, "https": 443}
 _PRINTABLE = "".join(chr(c) for c in range(0x21, 0x7F))
 """Stands in a request as it was given; anything else is percent-encoded."""
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -69,7 +70,8 @@ def parse(text: str) -> Url:
         host = host if _is_ip(host) else host.encode("idna").decode()
     except ValueError as problem:
         raise InvalidError(f"{shown!r} is not a valid URL: {problem}") from None
-    if parts.scheme not in _PORTS or not host or _UNSAFE.search(text):
+    known = parts.scheme in _PORTS and (_HOST.fullmatch(host) or _is_ip(host))
+    if not known or _UNSAFE.search(text):
         raise InvalidError(f"{shown!r} is not a valid URL", hint="it should read https://HOST/PATH")
     target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_PRINTABLE)
     credentials = unquote(f"{parts.username or ''}:{parts.password or ''}") if parts.username else ""
