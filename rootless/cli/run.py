@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..kernel import pty
+from ..paths import Paths, private_directory
 from .container_options import container_options, read_options
 from .context import Context
 from .options import Command
@@ -33,12 +34,22 @@ def run(ctx: click.Context, /, image: str, detach: bool, name: str, **given: Any
     engine = context.engine
     maker = lifecycle.plan(engine, options, image, name)
     if engine.idmap.single:
-        print(f"rootless: warning: there is only one id in the container: {engine.idmap.reason}", file=sys.stderr)
+        _say_once(
+            context.paths, f"there is only one id in the container, everything is its root's: {engine.idmap.reason}"
+        )
     started = lifecycle.run(engine, maker, _window())
     if detach:
         print(started.container_id)
         return 0
     return attach(started.connection, stdin=options.interactive, terminal=options.tty)
+
+
+def _say_once(paths: Paths, text: str) -> None:
+    """A warning that is true of every container here: said by the first one, and again after the next boot."""
+    said = private_directory(paths.run) / "said-one-id"
+    if not said.exists():
+        said.touch()
+        print(f"rootless: warning: {text}", file=sys.stderr)
 
 
 def _window() -> tuple[int, int]:

@@ -17,7 +17,7 @@ from ..paths import Paths
 from ..runtime import keeper, launch
 from ..storage import drivers
 from ..storage.driver import StorageDriver
-from ..storage.layers import Layers, LayerSource
+from ..storage.layers import Layers, LayerSource, let_through
 from . import names, spec
 from .record import Record, State, now
 from .state import ALIVE
@@ -91,8 +91,10 @@ def _unpacked(engine: Engine, image: Image, driver: StorageDriver) -> list[str]:
 def _make(engine: Engine, record: Record, state: State) -> tuple[Container, Hold]:
     """Put the container's directory together under tmp/ and publish it."""
     draft = atomic.new_name(engine.paths.tmp, record.id)
-    draft.mkdir(mode=0o711, parents=True)
+    draft.mkdir(mode=0o700, parents=True)
     try:
+        for directory in engine.paths.containers, draft:
+            let_through(directory, engine.idmap)
         _write_files(draft, record, engine)
         return engine.containers.publish(record, draft, state)
     except BaseException:

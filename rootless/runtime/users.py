@@ -38,7 +38,8 @@ def look_up(user: str, group_add: Sequence[str], idmap: IdMap, root: str = "/") 
     """
     name, _, group = user.partition(":")
     found = _user(name or "0", root)
-    groups = list(_supplementary(found, root)) if not group else []
+    # With one id setgroups(2) has been given up: what the image's group file adds for root has to be left out.
+    groups = list(_supplementary(found, root)) if not group and not idmap.single else []
     gid = _group(group, root) if group else found.gid
     groups += [_group(text, root) for text in group_add]
     # The primary group among them: it is kept when a set-group-id program changes the other (CVE-2022-36109).

@@ -75,6 +75,13 @@ def test_with_one_id_only_root_can_be(root: str) -> None:
         look_up("web", (), ONE, root)
 
 
+def test_with_one_id_roots_other_groups_are_left_out(root: str) -> None:
+    """Alpine's root is in ten groups; that must not keep it from running."""
+    assert look_up("", (), ONE, root) == User(0, 0, (0,), "/root")
+    with pytest.raises(UnavailableError):
+        look_up("", ("audio",), ONE, root)
+
+
 def test_a_fifo_in_the_place_of_passwd_does_not_hang(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     os.mkfifo(tmp_path / "etc/passwd")
