@@ -8,10 +8,14 @@ import socket
 from typing import NoReturn
 
 from ..errors import UnavailableError
+from ..kernel import mount as m
+from ..kernel import namespaces
 from . import fuse_mount
 from .driver import LayerKind, LayerStack
 
 PROGRAM = "fuse-overlayfs"
+STAND_IN = "/tmp"
+"""Where the program sees the store. Any directory would do that every system has and that the program does not use."""
 
 
 class FuseOverlayfs:
@@ -38,8 +42,16 @@ class FuseOverlayfs:
         fuse_mount.mount(self.name, target, server)
 
     def serve(self, stack: LayerStack, connection: socket.socket) -> NoReturn:
-        """Become the program. libfuse takes a descriptor that is mounted already as `/dev/fd/N` (fuse_mount(3))."""
+        """Become the program. libfuse takes a descriptor that is mounted already as `/dev/fd/N` (fuse_mount(3)).
+
+        The program asks realpath(3) for its directories. Below real root's home the id that container root is may not
+        walk, so in a mount namespace of the program's own the store stands where everybody may.
+        """
         device = fuse_mount.receive_device(connection)
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        m.mount(None, "/", None, m.MS_REC | m.MS_PRIVATE)
+        m.mount(".", STAND_IN, None, m.MS_BIND)
+        os.chdir(STAND_IN)
         os.set_inheritable(device, True)
         parts = f"lowerdir={':'.join(stack.layers)},upperdir={stack.upper},workdir={stack.work}"
         os.execvp(PROGRAM, [PROGRAM, "-f", "-o", parts, f"/dev/fd/{device}"])
