@@ -17,7 +17,7 @@ from contextlib import suppress
 from rootless.kernel import fs
 
 from . import metadata
-from .layer import DIRECTORY
+from .layer import DIRECTORY, copy_attributes
 from .metadata import at
 from .node import UPPER, Directory, File, Node
 from .tree import Tree, error
@@ -181,7 +181,7 @@ class CopyUp:
         os.mkdir(name, 0o700, dir_fd=parent)
         fd = os.open(name, DIRECTORY, dir_fd=parent)
         try:
-            self._dress(self._tree.handles.directory(node, node.layer), fd, self._tree.status(node))
+            self._dress(node, self._tree.handles.directory(node, node.layer), fd)
         except BaseException:
             os.close(fd)
             raise
@@ -233,7 +233,7 @@ class CopyUp:
         try:
             os.mkdir(name, 0o700, dir_fd=work.fd)
             fd = os.open(name, DIRECTORY, dir_fd=work.fd)
-            self._dress(tree.handles.directory(node, node.layer), fd, status)
+            self._dress(node, tree.handles.directory(node, node.layer), fd)
             metadata.set_times(fd, status)
             before = os.fstat(target)
             os.rename(name, node.name, src_dir_fd=work.fd, dst_dir_fd=target)
@@ -275,9 +275,9 @@ class CopyUp:
             target = self._tree.layers[node.layer].readlink(source, node.name)
             os.symlink(target, name, dir_fd=into)
         else:
-            os.mknod(name, status.st_mode, status.st_rdev, dir_fd=into)
+            self._tree.layers[UPPER].make_special(into, name, status.st_mode, status.st_rdev)
         path = at(into, name)
-        self._dress(at(source, node.name), path, status)
+        self._dress(node, at(source, node.name), path)
         metadata.set_times(path, status)
         return -1
 
@@ -287,7 +287,7 @@ class CopyUp:
         try:
             if data and status.st_size:
                 copy_data(source, fd, status.st_size)
-            self._dress(source, fd, status)
+            self._dress(node, source, fd)
             metadata.set_times(fd, status)
             if self._sync and data and status.st_size:
                 # A rename may reach the disk before the data does: after a power failure an empty file would hide a
@@ -300,13 +300,15 @@ class CopyUp:
             raise
         return fd
 
-    def _dress(self, source: int | str, target: int | str, status: os.stat_result) -> None:
+    def _dress(self, node: Node, source: int | str, target: int | str) -> None:
         """Owner, mode and extended attributes. The owner first: chown(2) takes set-id bits and capabilities away."""
         upper = self._tree.layers[UPPER]
-        upper.set_owner(target, status.st_uid, status.st_gid)
-        if not stat.S_ISLNK(status.st_mode):
+        status = self._tree.status(node)
+        if upper.owned or (status.st_uid, status.st_gid) != upper.identity:
+            upper.set_owner(target, status.st_uid, status.st_gid)
+        if node.kind != stat.S_IFLNK:
             upper.set_mode(target, status.st_mode)
-        metadata.copy_attributes(source, target)
+        copy_attributes(source, self._tree.layers[node.layer], target, upper)
 
 
 def copy_data(source: int, target: int, size: int) -> None:

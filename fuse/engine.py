@@ -126,7 +126,7 @@ class _Nursery:
             for function, arguments in self._started:
                 await function(*arguments)
 
-    def start_soon(self, function: Any, *arguments: Any, name: object = None) -> None:  # noqa: ARG002
+    def start_soon(self, function: Any, *arguments: Any, name: object = None) -> None:
         self._started.append((function, arguments))
 
 

@@ -7,10 +7,10 @@ import os
 import stat
 from dataclasses import dataclass
 
-from . import metadata
 from .copyup import CopyUp
 from .metadata import at
 from .node import UPPER, Directory, File, Node
+from .owned import OwnedLayer
 from .tree import Tree, error
 
 
@@ -33,6 +33,7 @@ class Files:
         self._tree = tree
         self._handles = tree.handles
         self._copyup = copyup
+        self._owned = UPPER in tree.layers and tree.layers[UPPER].owned
 
     def open(self, node: File, flags: int) -> None:
         """Get ready to serve one more handle; opening for writing is what copies a file up, as in overlayfs."""
@@ -40,6 +41,8 @@ class Files:
             self._copyup.file(node, data=False)
             os.ftruncate(self._handles.writing(node), 0)
             node.touch()
+            if self._owned:
+                self._unsettle(node)
         elif flags & os.O_ACCMODE:
             self._copyup.file(node)
             self._handles.writing(node)
@@ -65,6 +68,8 @@ class Files:
         file system below takes them from us as it would take them from the container's process.
         """
         node.status = node.reply = None
+        if self._owned and not node.settled:
+            self._unsettle(node)
         return os.pwrite(node.fd if node.writable else self._writing(node), data, offset)
 
     def fsync(self, node: File, *, data_only: bool) -> None:
@@ -93,6 +98,8 @@ class Files:
             self._copyup.file(node, data=change.size != 0)
             if change.size is not None:
                 os.ftruncate(self._writing(node), change.size)
+                if self._owned:
+                    self._unsettle(node)
         else:
             self._copyup.any(node)
         node.touch()
@@ -103,6 +110,7 @@ class Files:
             upper.set_owner(target, uid, -1 if change.gid is None else change.gid)
         if change.mode is not None:
             upper.set_mode(target, change.mode)
+            self._changed(node)
         if change.atime is not None or change.mtime is not None:
             self._set_times(node, target, change)
         node.touch()
@@ -110,42 +118,39 @@ class Files:
 
     def getxattr(self, node: Node, name: bytes) -> bytes:
         """The value of an extended attribute. ENODATA when it has none of this name."""
-        target = self._target(node)
-        return os.getxattr(target, self._on_disk(name, errno.ENODATA), follow_symlinks=isinstance(target, int))
+        return self._tree.layers[node.layer].get_attribute(self._target(node), os.fsdecode(name))
 
     def setxattr(self, node: Node, name: bytes, value: bytes) -> None:
         """Set an extended attribute."""
-        on_disk = self._on_disk(name, errno.EPERM)
         self._copyup.any(node)
-        target = self._target(node)
-        os.setxattr(target, on_disk, value, follow_symlinks=isinstance(target, int))
-        node.touch()
+        self._tree.layers[UPPER].set_attribute(self._target(node), os.fsdecode(name), value)
+        self._changed(node)
 
     def removexattr(self, node: Node, name: bytes) -> None:
         """Remove an extended attribute; one that is not there copies nothing up."""
         self.getxattr(node, name)
         self._copyup.any(node)
-        target = self._target(node)
-        os.removexattr(target, self._on_disk(name, errno.ENODATA), follow_symlinks=isinstance(target, int))
-        node.touch()
+        self._tree.layers[UPPER].remove_attribute(self._target(node), os.fsdecode(name))
+        self._changed(node)
 
     def listxattr(self, node: Node) -> list[bytes]:
         """The names of the extended attributes, but for the union's own."""
-        target = self._target(node)
-        return [
-            os.fsencode(metadata.unescape(name))
-            for name in os.listxattr(target, follow_symlinks=isinstance(target, int))
-            if not metadata.is_private(name) and name != metadata.OVERRIDE and not name.startswith("system.")
-        ]
+        names = self._tree.layers[node.layer].attributes(self._target(node))
+        return [os.fsencode(name) for name in names]
 
     @staticmethod
-    def _on_disk(name: bytes, refusal: int) -> str:
-        if name.startswith(b"system."):
-            raise error(errno.EOPNOTSUPP)
-        text = metadata.escape(os.fsdecode(name))
-        if text == metadata.OVERRIDE:
-            raise error(refusal)
-        return text
+    def _changed(node: Node) -> None:
+        node.touch()
+        if isinstance(node, File):
+            node.settled = False
+
+    def _unsettle(self, node: File) -> None:
+        """What the file system does for a `mapped` layer: a change of contents takes privileges away."""
+        if not node.settled and node.kind == stat.S_IFREG:
+            upper = self._tree.layers[UPPER]
+            assert isinstance(upper, OwnedLayer)
+            upper.drop_privileges(self._handles.writing(node))
+            node.settled = True
 
     def _writing(self, node: File) -> int:
         if node.layer != UPPER:  # a handle opened for reading whose file was opened again through /proc/self/fd

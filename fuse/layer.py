@@ -35,10 +35,19 @@ class LayerSpec:
 
 
 class Layer:
-    """A layer whose inodes are what they seem (`mapped`)."""
+    """A layer whose inodes are what they seem (`mapped`).
+
+    Attributes:
+        root: a descriptor of its directory.
+        identity: the (uid, gid) that new inodes have without a chown.
+        owned: whether attributes stand beside the inodes (`owned.OwnedLayer`).
+    """
+
+    owned = False
 
     def __init__(self, index: int, spec: LayerSpec) -> None:
         self.index = index
+        self.identity = (os.geteuid(), os.getegid())
         self.live = spec.live
         self.root = os.open(spec.root, DIRECTORY) if isinstance(spec.root, str) else os.dup(spec.root)
         # Reading an image must not write access times into it; O_NOATIME is for a file's owner only (open(2)).
@@ -52,7 +61,7 @@ class Layer:
         """fstat(2)."""
         return os.fstat(fd)
 
-    def entry_status(self, entry: os.DirEntry[str], directory: int) -> os.stat_result:  # noqa: ARG002
+    def entry_status(self, entry: os.DirEntry[str], directory: int) -> os.stat_result:
         """The attributes of an entry of a scan of `directory`."""
         return entry.stat(follow_symlinks=False)
 
@@ -85,6 +94,14 @@ class Layer:
         """readlink(2)."""
         return os.readlink(name, dir_fd=directory)
 
+    def is_plain(self, uid: int, gid: int, mode: int) -> bool:
+        """Whether an inode is whole as the kernel makes it: owner and mode need no further step."""
+        return (uid, gid) == self.identity
+
+    def make_special(self, directory: int, name: bytes, mode: int, device: int) -> None:
+        """Make a fifo, a socket, an empty file, or a device as far as the kernel lets us."""
+        os.mknod(name, mode, device, dir_fd=directory)
+
     def set_owner(self, target: int | str, uid: int, gid: int) -> None:
         """chown(2) of what `target` (a descriptor or a path, never followed) is; -1 leaves an id as it is.
 
@@ -96,34 +113,47 @@ class Layer:
         """chmod(2); not for symlinks."""
         os.chmod(target, stat.S_IMODE(mode))
 
+    def get_attribute(self, target: int | str, name: str) -> bytes:
+        """getxattr(2) by the container's name. ENODATA when there is none."""
+        return os.getxattr(target, self._on_disk(name, errno.ENODATA), follow_symlinks=isinstance(target, int))
 
-class OwnedLayer(Layer):
-    """A layer that belongs wholly to one user, with the true attributes in an extended attribute."""
+    def set_attribute(self, target: int | str, name: str, value: bytes) -> None:
+        """setxattr(2) by the container's name. EPERM for what belongs to the union or the store."""
+        os.setxattr(target, self._on_disk(name, errno.EPERM), value, follow_symlinks=isinstance(target, int))
 
-    def status(self, directory: int, name: bytes) -> os.stat_result:
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        return metadata.overridden(status, metadata.at(directory, name))
+    def remove_attribute(self, target: int | str, name: str) -> None:
+        """removexattr(2) by the container's name."""
+        os.removexattr(target, self._on_disk(name, errno.ENODATA), follow_symlinks=isinstance(target, int))
 
-    def descriptor_status(self, fd: int) -> os.stat_result:
-        return metadata.overridden(os.fstat(fd), fd)
+    def attributes(self, target: int | str) -> list[str]:
+        """listxattr(2): the container's names, without those of the union and the store."""
+        names = os.listxattr(target, follow_symlinks=isinstance(target, int))
+        return [
+            metadata.unescape(name)
+            for name in names
+            if not metadata.is_private(name) and not name.startswith(("system.", *HIDDEN))
+        ]
 
-    def entry_status(self, entry: os.DirEntry[str], directory: int) -> os.stat_result:
-        return metadata.overridden(entry.stat(follow_symlinks=False), metadata.at(directory, os.fsencode(entry.name)))
+    def _on_disk(self, name: str, refusal: int) -> str:
+        if name.startswith("system."):
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        if name.startswith(HIDDEN):
+            raise OSError(refusal, os.strerror(refusal))
+        return metadata.escape(name)
 
-    def readlink(self, directory: int, name: bytes) -> bytes:
+
+HIDDEN = (metadata.OVERRIDE, metadata.SAVED)
+
+
+def copy_attributes(source: int | str, above: Layer, target: int | str, into: Layer) -> None:
+    """Copy the extended attributes that a copy-up keeps: those the container sees.
+
+    What the file system or the kernel refuses (a security module's label, an attribute of another namespace) is left
+    out, as the kernel's overlayfs does; no space is an error.
+    """
+    for name in above.attributes(source):
         try:
-            return os.readlink(name, dir_fd=directory)
+            into.set_attribute(target, name, above.get_attribute(source, name))
         except OSError as problem:
-            if problem.errno != errno.EINVAL:
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise
-        # A symlink whose attributes are overridden is a regular file that holds the target.
-        fd = os.open(name, FILE | os.O_RDONLY, dir_fd=directory)
-        try:
-            return os.read(fd, 4096)
-        finally:
-            os.close(fd)
-
-
-def open_layer(index: int, spec: LayerSpec) -> Layer:
-    """The layer that `spec` describes. OSError when its root is not a directory that can be opened."""
-    return OwnedLayer(index, spec) if spec.kind == "owned" else Layer(index, spec)

@@ -1,4 +1,4 @@
-"""Owners, modes, times and extended attributes: reading them, and carrying them from one inode to another.
+"""Owners, modes, times and names of extended attributes: how they are written down, and carried over.
 
 In an `owned` layer every inode belongs to the user who made it, and the truth stands in
 `user.containers.override_stat` as `uid:gid:mode:type` (mode octal without the type; type one of file, dir, symlink,
@@ -8,7 +8,6 @@ without it is root's, with its real mode.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
@@ -16,6 +15,9 @@ from contextlib import suppress
 from typing import Protocol
 
 OVERRIDE = "user.containers.override_stat"
+SAVED = "user.rootless."
+"""Before the name of an attribute that only a privileged process may set: security.capability in an `owned` layer."""
+CAPABILITY = "security.capability"
 NOBODY = 65534
 
 _OVERRIDE_FORM = re.compile(
@@ -81,28 +83,6 @@ def changed(status: os.stat_result, **fields: int) -> os.stat_result:
     return os.stat_result(plain, extra)
 
 
-def overridden(status: os.stat_result, target: int | str) -> os.stat_result:
-    """The attributes that an inode of an `owned` layer stands for; `target` is its path or a descriptor of it."""
-    value = _override(status, target)
-    if value is None:
-        uid = 0 if status.st_uid == os.geteuid() else NOBODY
-        gid = 0 if status.st_gid == os.getegid() else NOBODY
-        return changed(status, uid=uid, gid=gid)
-    uid, gid, mode, kind, device = value
-    kind = kind or stat.S_IFMT(status.st_mode)
-    return changed(status, uid=uid, gid=gid, mode=mode | kind, rdev=device)
-
-
-def _override(status: os.stat_result, target: int | str) -> tuple[int, int, int, int, int] | None:
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        return None  # the kernel grants user.* to these two only (xattr(7))
-    try:
-        raw = os.getxattr(target, OVERRIDE)
-    except OSError:
-        return None
-    return parse_override(raw)
-
-
 def parse_override(raw: bytes) -> tuple[int, int, int, int, int] | None:
     """(uid, gid, mode, type bits or 0, device) of an override; None when it is malformed and must not be believed."""
     match = _OVERRIDE_FORM.fullmatch(raw)
@@ -124,23 +104,6 @@ def format_override(status: os.stat_result) -> bytes:
     if kind in (stat.S_IFBLK, stat.S_IFCHR):
         name += f"-{os.major(status.st_rdev)}-{os.minor(status.st_rdev)}"
     return f"{status.st_uid}:{status.st_gid}:{stat.S_IMODE(status.st_mode):o}:{name}".encode()
-
-
-def copy_attributes(source: int | str, target: int | str) -> None:
-    """Copy the extended attributes that a copy-up keeps: all but overlayfs's own and the override.
-
-    What the target's file system or the kernel refuses (a security module's label, an attribute of another namespace)
-    is left out, as the kernel's overlayfs does; no space is an error.
-    """
-    for name in os.listxattr(source, follow_symlinks=isinstance(source, int)):
-        if is_private(name) or name == OVERRIDE:
-            continue
-        try:
-            value = os.getxattr(source, name, follow_symlinks=isinstance(source, int))
-            os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))
-        except OSError as problem:
-            if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-                raise
 
 
 _PRIVATE = "user.overlay."

@@ -99,9 +99,10 @@ class File(Node):
         opens: how many handles the kernel has on it.
         links: its further names, when it is a hard link within the writable layer.
         key: (device, inode) in the writable layer while it may have several names there, else None.
+        settled: it is known to have no set-id bits and no capabilities that a write would take away.
     """
 
-    __slots__ = ("fd", "key", "links", "opens", "writable")
+    __slots__ = ("fd", "key", "links", "opens", "settled", "writable")
 
     def __init__(self, ino: int, parent: Directory, name: bytes, layer: int, status: os.stat_result) -> None:
         super().__init__(ino, parent, name, layer, status)
@@ -110,6 +111,7 @@ class File(Node):
         self.opens = 0
         self.links: list[tuple[Directory, bytes]] = []
         self.key: tuple[int, int] | None = None
+        self.settled = False
 
 
 class Table:

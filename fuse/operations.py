@@ -76,7 +76,7 @@ class Operations:
         """pyfuse3's own debugging door; SIGUSR1 does it here."""
 
     @answering
-    def lookup(self, parent: int, name: bytes, context: Caller) -> Any:  # noqa: ARG002
+    def lookup(self, parent: int, name: bytes, context: Caller) -> Any:
         node = self._tree.child(self.union.directory(parent), name)
         if node is None:
             return self._absent  # an entry without a number: the kernel remembers that there is nothing
@@ -91,12 +91,12 @@ class Operations:
                 self._tree.forget(node, count)
 
     @answering
-    def getattr(self, ino: int, context: Caller) -> Any:  # noqa: ARG002
+    def getattr(self, ino: int, context: Caller) -> Any:
         node = self.union.node(ino)
         return node.reply or self._attributes(node)
 
     @answering
-    def setattr(self, ino: int, new: Any, fields: Any, handle: int | None, context: Caller) -> Any:  # noqa: ARG002
+    def setattr(self, ino: int, new: Any, fields: Any, handle: int | None, context: Caller) -> Any:
         change = Change()
         if fields.update_mode:
             change.mode = stat.S_IMODE(new.st_mode)
@@ -115,7 +115,7 @@ class Operations:
         return self._attributes(node)
 
     @answering
-    def readlink(self, ino: int, context: Caller) -> bytes:  # noqa: ARG002
+    def readlink(self, ino: int, context: Caller) -> bytes:
         return self._files.readlink(self.union.node(ino))
 
     @answering
@@ -131,29 +131,29 @@ class Operations:
         return self._new(self.union.symlink(self.union.directory(parent), name, target, context))
 
     @answering
-    def link(self, ino: int, parent: int, name: bytes, context: Caller) -> Any:  # noqa: ARG002
+    def link(self, ino: int, parent: int, name: bytes, context: Caller) -> Any:
         return self._new(self.union.link(self.union.file(ino), self.union.directory(parent), name))
 
     @answering
-    def unlink(self, parent: int, name: bytes, context: Caller) -> None:  # noqa: ARG002
+    def unlink(self, parent: int, name: bytes, context: Caller) -> None:
         self.union.unlink(self.union.directory(parent), name)
 
     @answering
-    def rmdir(self, parent: int, name: bytes, context: Caller) -> None:  # noqa: ARG002
+    def rmdir(self, parent: int, name: bytes, context: Caller) -> None:
         self.union.rmdir(self.union.directory(parent), name)
 
     @answering
-    def rename(self, old: int, old_name: bytes, new: int, new_name: bytes, flags: int, context: Caller) -> None:  # noqa: ARG002
+    def rename(self, old: int, old_name: bytes, new: int, new_name: bytes, flags: int, context: Caller) -> None:
         directory = self.union.directory
         self.union.renames.rename(directory(old), old_name, directory(new), new_name, flags)
 
     @answering
-    def open(self, ino: int, flags: int, context: Caller) -> Any:  # noqa: ARG002
+    def open(self, ino: int, flags: int, context: Caller) -> Any:
         self._files.open(self.union.file(ino), flags)
         return self._file_info(fh=ino, keep_cache=True)
 
     @answering
-    def create(self, parent: int, name: bytes, mode: int, flags: int, context: Caller) -> Any:  # noqa: ARG002
+    def create(self, parent: int, name: bytes, mode: int, flags: int, context: Caller) -> Any:
         node = self.union.create(self.union.directory(parent), name, mode, context)
         return self._file_info(fh=node.ino, keep_cache=True), self._new(node)
 
@@ -166,7 +166,7 @@ class Operations:
         return self._files.write(self._open_file(handle), offset, data)
 
     @answering
-    def flush(self, handle: int) -> None:  # noqa: ARG002
+    def flush(self, handle: int) -> None:
         raise self._unknown  # the kernel then no longer asks at every close
 
     @answering
@@ -178,7 +178,7 @@ class Operations:
         self._files.fsync(self._open_file(handle), data_only=data_only)
 
     @answering
-    def opendir(self, ino: int, context: Caller) -> int:  # noqa: ARG002
+    def opendir(self, ino: int, context: Caller) -> int:
         handle = self._next_listing
         self._next_listing += 1
         self._listings[handle] = self.union.opendir(self.union.directory(ino))
@@ -207,11 +207,11 @@ class Operations:
         del self._listings[handle]
 
     @answering
-    def fsyncdir(self, handle: int, data_only: bool) -> None:  # noqa: ARG002
+    def fsyncdir(self, handle: int, data_only: bool) -> None:
         self._files.fsync_directory(self._listings[handle].node)
 
     @answering
-    def statfs(self, context: Caller) -> Any:  # noqa: ARG002
+    def statfs(self, context: Caller) -> Any:
         space = self.union.statfs()
         reply = self._statfs_type()
         for name in ("bsize", "frsize", "blocks", "bfree", "bavail", "files", "ffree", "favail", "namemax"):
@@ -219,27 +219,27 @@ class Operations:
         return reply
 
     @answering
-    def access(self, ino: int, mode: int, context: Caller) -> bool:  # noqa: ARG002
+    def access(self, ino: int, mode: int, context: Caller) -> bool:
         raise self._unknown  # default_permissions: the kernel decides
 
     @answering
-    def poll(self, ino: int, handle: int, wakeup: object, context: Caller) -> int:  # noqa: ARG002
+    def poll(self, ino: int, handle: int, wakeup: object, context: Caller) -> int:
         raise self._unknown  # regular files are always ready
 
     @answering
-    def getxattr(self, ino: int, name: bytes, context: Caller) -> bytes:  # noqa: ARG002
+    def getxattr(self, ino: int, name: bytes, context: Caller) -> bytes:
         return self._files.getxattr(self.union.node(ino), name)
 
     @answering
-    def setxattr(self, ino: int, name: bytes, value: bytes, context: Caller) -> None:  # noqa: ARG002
+    def setxattr(self, ino: int, name: bytes, value: bytes, context: Caller) -> None:
         self._files.setxattr(self.union.node(ino), name, value)
 
     @answering
-    def removexattr(self, ino: int, name: bytes, context: Caller) -> None:  # noqa: ARG002
+    def removexattr(self, ino: int, name: bytes, context: Caller) -> None:
         self._files.removexattr(self.union.node(ino), name)
 
     @answering
-    def listxattr(self, ino: int, context: Caller) -> list[bytes]:  # noqa: ARG002
+    def listxattr(self, ino: int, context: Caller) -> list[bytes]:
         return self._files.listxattr(self.union.node(ino))
 
     def _open_file(self, handle: int) -> File:

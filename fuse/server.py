@@ -68,7 +68,6 @@ def serve(device: int, config: Config) -> NoReturn:
 
 def _settle(config: Config) -> None:
     """Signals, log and umask of a process that is nobody's terminal job."""
-    process.set_name("rootless-cow")
     if config.log is not None:
         os.dup2(config.log, 2)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s cow[%(process)d] %(message)s", force=True)
@@ -77,3 +76,4 @@ def _settle(config: Config) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     os.umask(0)
+    process.set_name("rootless-cow")

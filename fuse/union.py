@@ -21,9 +21,10 @@ from . import metadata
 from .copyup import CopyUp
 from .files import Files
 from .handles import Handles, capacity
-from .layer import Layer, LayerSpec, open_layer
+from .layer import Layer, LayerSpec
 from .metadata import Caller, at
 from .node import UPPER, Directory, File, Node
+from .owned import OwnedLayer, open_layer
 from .rename import Renames
 from .tree import Tree, error
 from .whiteout import Whiteouts, set_opaque
@@ -69,10 +70,12 @@ class Union:
         layers: dict[int, Layer] = {}
         work: Work | None = None
         if config.upper is not None:
-            layers[UPPER] = open_layer(UPPER, config.upper)
+            upper = layers[UPPER] = open_layer(UPPER, config.upper)
             assert config.work is not None
             root = os.open(config.work, os.O_RDONLY | os.O_CLOEXEC) if isinstance(config.work, str) else config.work
             work = Work(root)
+            if isinstance(upper, OwnedLayer):
+                upper.begin(work)
         for index, spec in enumerate(config.lowers, start=UPPER + 1):
             layers[index] = open_layer(index, spec)
         self.handles = Handles(layers, capacity() if config.descriptors is None else config.descriptors)
@@ -82,8 +85,6 @@ class Union:
         self.whiteouts = Whiteouts(work.fd if work is not None else -1)
         self.files = Files(self.tree, self.copyup)
         self.renames = Renames(self.tree, self.copyup, self.whiteouts)
-        # Whoever's process this is: what it creates needs no chown when that is the owner asked for.
-        self._self = (os.geteuid(), os.getegid())
 
     def directory(self, ino: int) -> Directory:
         """The node of a directory. ESTALE for an unknown number, ENOTDIR for another kind."""
@@ -135,7 +136,7 @@ class Union:
             raise error(errno.EPERM)
 
         def make(directory: int, name: bytes, mode: int) -> None:
-            os.mknod(name, mode, device, dir_fd=directory)
+            self.tree.layers[UPPER].make_special(directory, name, mode, device)
 
         return self._make(parent, name, mode, caller, make)
 
@@ -247,7 +248,8 @@ class Union:
         directory = self.copyup.directory(parent)
         status = self.tree.status(parent)
         uid, gid, mode = metadata.owner_of_new(status, caller, mode)
-        if (uid, gid) == self._self and not status.st_mode & stat.S_ISGID:
+        upper = self.tree.layers[UPPER]
+        if upper.is_plain(uid, gid, mode) and not status.st_mode & stat.S_ISGID:
             try:
                 make(directory, name, mode)
                 return self._made(parent, name, directory)
