@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -11,11 +11,11 @@ import click
 
 from ..errors import InvalidError, NotFoundError, UsageError
 from ..image import reference, spec
+from . import image_common
 from .context import Context
 from .options import Command
 
 if TYPE_CHECKING:
-    from ..image.store import Layer
     from ..paths import Paths
 
 
@@ -39,9 +39,9 @@ def import_(
     with _opened(source, context.paths) as stream:
         image = archive.import_tarball(
             store,
+            image_common.layers(context),
             stream,
             wanted,
-            unpack=lambda layers: _unpack(context.paths, layers),
             changes=changes,
             message=message or f"Imported from {_shown(source)}",
             platform=made_for,
@@ -54,13 +54,6 @@ def _name(text: str) -> reference.Reference:
     if name.digest:
         raise InvalidError("cannot import digest reference", hint="give the image a name and a tag")
     return name
-
-
-def _unpack(paths: Paths, layers: Sequence[Layer]) -> None:
-    from ..idmap import detect
-    from ..storage.layers import Layers, LayerSource
-
-    Layers(paths, detect()).ensure([LayerSource(layer.diff_id, layer.blob.digest) for layer in layers])
 
 
 def _is_url(source: str) -> bool:

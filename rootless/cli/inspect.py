@@ -60,11 +60,11 @@ def _find(context: Context, name: str, wanted: str) -> dict[str, Any] | None:
 
 
 def _print(documents: list[dict[str, Any]], form: str) -> None:
-    if form == "json":
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(documents), indent=4).decode() + "\n")
-        return
-    from .template import Template
+    from .template import Template, plain
 
+    if form == "json":
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(plain(documents)), indent=4).decode() + "\n")
+        return
     template = Template(form)
     for document in documents:
         print(template.render(document))

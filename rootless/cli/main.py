@@ -21,6 +21,7 @@ from .options import Command, Group
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("rootless.cli.history:history", "Show the history of an image"),
+    "image prune": ("rootless.cli.image_prune:image_prune", "Remove unused images"),
     "images": ("rootless.cli.images:images", "List images"),
     "import": ("rootless.cli.import_:import_", "Import the contents from a tarball to create a filesystem image"),
     "inspect": ("rootless.cli.inspect:inspect", "Return low-level information on containers and images"),
@@ -31,13 +32,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tag": ("rootless.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "version": ("rootless.cli.version:version", "Show the version of the engine and what it stands on"),
 }
-"""Each command's place and its line in the help: listing them imports none."""
+"""Each command's place and its line in the help: listing them imports none. Those of two words are only in a group."""
 
 GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "container": ("Manage containers", {"inspect": "inspect", "ls": "ps", "rm": "rm", "run": "run"}),
     "image": (
         "Manage images",
-        {"history": "history", "import": "import", "inspect": "inspect", "ls": "images", "rm": "rmi", "tag": "tag"},
+        {
+            "history": "history",
+            "import": "import",
+            "inspect": "inspect",
+            "ls": "images",
+            "prune": "image prune",
+            "rm": "rmi",
+            "tag": "tag",
+        },
     ),
 }
 """Docker's groups: their words, and the commands these stand for."""
@@ -51,10 +60,10 @@ class _Rootless(Group):
     """The table above as a click group."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS.keys() | GROUPS.keys())
+        return sorted(_single_words() | GROUPS.keys())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in COMMANDS:
+        if cmd_name in _single_words():
             return load(cmd_name)
         if cmd_name in GROUPS:
             return _Family(cmd_name)
@@ -64,7 +73,11 @@ class _Rootless(Group):
         with formatter.section("Management Commands"):
             formatter.write_dl([(name, text) for name, (text, _) in sorted(GROUPS.items())])
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in sorted(COMMANDS.items())])
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(_single_words())])
+
+
+def _single_words() -> set[str]:
+    return {name for name in COMMANDS if " " not in name}
 
 
 class _Family(Group):

@@ -7,13 +7,15 @@ What came as gzip is kept as it came; anything else is kept as gzip, because umo
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, cast
 
+from ..errors import InvalidError
 from ..storage import compression
 from ..storage import digest as digests
 from ..storage.blobs import BlobWriter
+from ..storage.layers import Layers, LayerSource
 from . import garbage, spec
 from .changes import apply
 from .pins import Pin
@@ -28,10 +30,10 @@ _HEAD = 6
 
 def import_tarball(
     store: ImageStore,
+    layers: Layers,
     source: BinaryIO,
     name: Reference | None,
     *,
-    unpack: Callable[[Sequence[Layer]], object],
     changes: Sequence[str] = (),
     message: str = "Imported from -",
     platform: Platform | None = None,
@@ -39,9 +41,9 @@ def import_tarball(
     """Make an image of one layer, the archive that `source` holds.
 
     Args:
-        name: with a tag, what the image is to be called; None leaves it without a name.
-        unpack: unpacks the new layer into the store. It is called before the image exists, so that an archive which
-            can't be unpacked is refused here and leaves nothing.
+        layers: where the layer is unpacked before the image exists, so that an archive which can't be unpacked is
+            refused here and leaves nothing.
+        name: what the image is to be called; None leaves it without a name.
         changes: Dockerfile instructions for its configuration.
         message: the history's comment.
         platform: what it is for; this machine by default.
@@ -52,9 +54,9 @@ def import_tarball(
     """
     run = apply(RunConfig(), changes)
     platform = platform or spec.host_platform()
-    with garbage.transaction(store) as pin:
+    with garbage.transaction(store, layers) as pin:
         layer = _receive(store, pin, source)
-        unpack([layer])
+        layers.ensure([LayerSource(layer.diff_id, layer.blob.digest)])
         created = spec.timestamp(datetime.now(UTC))
         config = ImageConfig(
             created=created,
@@ -76,6 +78,7 @@ def _receive(store: ImageStore, pin: Pin, source: BinaryIO) -> Layer:
         with pin.adding() as add:
             digest, size = writer.commit()
             add(digest)
+            add(diff_id)  # which also names the unpacked layer, as nothing lies below it
     descriptor = Descriptor(media_type=f"{spec.OCI_LAYER}+gzip", digest=digest, size=size)
     return Layer(descriptor, diff_id, diff_id)
 
@@ -107,13 +110,19 @@ class _Tap(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._source.read(len(buffer))
+        data = self._read(len(buffer))
         if self.compression is None:
             # A pipe may give the first bytes one by one.
-            while len(data) < _HEAD and (more := self._source.read(_HEAD - len(data))):
+            while len(data) < _HEAD and (more := self._read(_HEAD - len(data))):
                 data += more
             self.compression = compression.recognise(data)
         if self.compression == "gzip":
             self._writer.write(data)
         buffer[: len(data)] = data
         return len(data)
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._source.read(size)
+        except OSError as problem:
+            raise InvalidError(f"the archive can't be read: {problem.strerror}") from problem

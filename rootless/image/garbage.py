@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import InvalidError, NotFoundError, RootlessError
 from ..storage.layers import Layers
-from . import documents, pins, spec
+from . import documents, layout, pins, spec
 from .pins import Pin
 from .spec import Descriptor, Index, Manifest
 from .store import Image, ImageStore
@@ -58,24 +58,31 @@ def _mark_original(store: ImageStore, digest: str, marked: set[str]) -> None:
 
 
 @contextmanager
-def transaction(store: ImageStore) -> Iterator[Pin]:
-    """Pins for the block. When it fails, the blobs that it pinned and nobody else needs are removed again."""
+def transaction(store: ImageStore, layers: Layers | None = None) -> Iterator[Pin]:
+    """Pins for the block. When it fails, what it pinned and nobody else needs is removed again: blobs and, where
+    `layers` is given, unpacked layers, too.
+
+    Raises:
+        StoreError: the store can't be written.
+    """
     pin: Pin | None = None
     try:
-        with pins.hold(store.paths) as pin:
+        with layout.writing(store.paths), pins.hold(store.paths) as pin:
             yield pin
     except BaseException:
         if pin is not None:
-            discard(store, pin.digests)
+            _discard(store, layers, pin.digests)
         raise
 
 
-def discard(store: ImageStore, digests: Iterable[str]) -> None:
-    """Remove those of these blobs that neither an image nor a running operation needs."""
+def _discard(store: ImageStore, layers: Layers | None, digests: Iterable[str]) -> None:
     with store.locked():
-        needed = referenced(store, store.read_index()) | pins.pinned(store.paths)
+        contents = store.read_index()
+        needed = referenced(store, contents) | _chains(store, contents) | pins.pinned(store.paths)
         for digest in set(digests) - needed:
             store.blobs.remove(digest)
+            if layers is not None:
+                layers.remove(digest)
 
 
 @dataclass

@@ -5,6 +5,9 @@ The whole tree is described, field by field, in docs/decisions/0004-store-format
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .. import atomic, locks
@@ -61,6 +64,21 @@ def _make(paths: Paths) -> None:
         raise StoreError(
             f"the store {paths.store} can't be made: {problem.strerror}", hint="name another place with --root"
         ) from problem
+
+
+@contextmanager
+def writing(paths: Paths) -> Iterator[None]:
+    """Turns what the kernel refuses while the store is written into an error that says which store and what to do.
+
+    Raises:
+        StoreError: no room, no permission, a broken disk.
+    """
+    try:
+        yield
+    except OSError as problem:
+        full = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        hint = "make room there, or name another store with --root" if full else ""
+        raise StoreError(f"the store {paths.store} can't be written: {problem.strerror}", hint=hint) from problem
 
 
 def _directories(paths: Paths) -> list[Path]:

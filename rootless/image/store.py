@@ -202,8 +202,12 @@ class ImageStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone with the index, and with what may be removed."""
-        with locks.lock(self.paths.index_lock):
+        """Alone with the index, and with what may be removed.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        with layout.writing(self.paths), locks.lock(self.paths.index_lock):
             yield
 
     @contextmanager
