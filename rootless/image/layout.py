@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from .. import atomic, locks
 from ..errors import StoreError
@@ -56,14 +55,20 @@ def _make(paths: Paths) -> None:
     try:
         # Files in it belong to ids of containers: nobody else on the machine may reach a set-user-id program in it.
         paths.store.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for directory in _directories(paths):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(paths)
         with locks.lock(paths.index_lock):
             _write_documents(paths)
     except OSError as problem:
         raise StoreError(
             f"the store {paths.store} can't be made: {problem.strerror}", hint="name another place with --root"
         ) from problem
+
+
+def make_directories(paths: Paths) -> None:
+    """Make what is missing: programs that copy a store may leave out directories that are empty."""
+    images = [paths.tmp, paths.blobs / "sha256", paths.layers, paths.links, paths.pins, paths.cache]
+    for directory in [*images, paths.containers, paths.names, paths.volumes]:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 @contextmanager
@@ -79,11 +84,6 @@ def writing(paths: Paths) -> Iterator[None]:
         full = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         hint = "make room there, or name another store with --root" if full else ""
         raise StoreError(f"the store {paths.store} can't be written: {problem.strerror}", hint=hint) from problem
-
-
-def _directories(paths: Paths) -> list[Path]:
-    images = [paths.tmp, paths.blobs / "sha256", paths.layers, paths.links, paths.pins, paths.cache]
-    return [*images, paths.containers, paths.names, paths.volumes]
 
 
 def _write_documents(paths: Paths) -> None:

@@ -207,8 +207,10 @@ class ImageStore:
         Raises:
             StoreError: the store can't be written.
         """
-        with layout.writing(self.paths), locks.lock(self.paths.index_lock):
-            yield
+        with layout.writing(self.paths):
+            layout.make_directories(self.paths)
+            with locks.lock(self.paths.index_lock):
+                yield
 
     @contextmanager
     def changing(self) -> Iterator[Index]:

@@ -27,6 +27,11 @@ def engine(tmp_path: Path) -> Iterator[Rootless]:
     """The command on an empty store. Every image that a test made is removed at its end, and nothing may be left."""
     engine = Rootless(tmp_path / "s")
     yield engine
+    empty(engine)
+
+
+def empty(engine: Rootless) -> None:
+    """Remove all images, by the command, and demand that nothing is left."""
     ids = set(engine.ok("images", "-q", "--no-trunc").split())
     if ids:
         engine.ok("rmi", "-f", *ids)
