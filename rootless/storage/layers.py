@@ -125,8 +125,7 @@ class Layers:
             for tree in directory.iterdir():
                 if tree.name != "lock":
                     remove_tree(tree, self._room, tmp=self._paths.tmp)
-            (directory / "lock").unlink()
-            directory.rmdir()
+            _remove_if_unused(directory)
 
     def path(self, chain_id: str, kind: Kind) -> Path:
         """Where the layer is when it is unpacked."""
@@ -160,14 +159,18 @@ class Layers:
             draft = atomic.new_name(self._paths.tmp, "layer")
             draft.mkdir(mode=0o700)
             try:
-                self._fill(draft, chain_id, source, below, kind)
+                records = self._fill(draft, source, below, kind)
                 self._flush()
+                if kind == "owned":
+                    atomic.write(self._owner_file(chain_id), records, tmp=self._paths.tmp)
                 rename(draft, target, self._room)
             except BaseException:
                 remove_tree(draft, self._room)
+                _remove_if_unused(target.parent)
                 raise
 
-    def _fill(self, draft: Path, chain_id: str, source: LayerSource, below: Sequence[str], kind: Kind) -> None:
+    def _fill(self, draft: Path, source: LayerSource, below: Sequence[str], kind: Kind) -> bytes:
+        """Unpack into the draft and verify; for `owned`, what belongs into the owners' file."""
         from . import unpacking
 
         with ExitStack() as opened:
@@ -178,12 +181,12 @@ class Layers:
                 algorithm=digests.parse(source.diff_id)[0],
             )
             if kind == "mapped":
-                found = self._unpack_mapped(job, draft)
+                found, records = self._unpack_mapped(job, draft), b""
             else:
                 found, records = unpacking.owned(job, [self._owner_file(chain) for chain in below])
-                atomic.write(self._owner_file(chain_id), records, tmp=self._paths.tmp)
         if found != source.diff_id:
             raise InvalidError(f"layer {source.blob} unpacks to {found}, but the image says {source.diff_id}")
+        return records
 
     def _unpack_mapped(self, job: Job, draft: Path) -> str:
         from . import unpacking
@@ -244,6 +247,13 @@ class Layers:
         raise StoreError(
             f"{self._paths.links} has no free name for a layer", hint="remove that directory; it is made again"
         )
+
+
+def _remove_if_unused(directory: Path) -> None:
+    """Remove a layer's directory, whose lock is held, when it holds nothing but that."""
+    if os.listdir(directory) == ["lock"]:
+        (directory / "lock").unlink()
+        directory.rmdir()
 
 
 def _short_name(text: str) -> str:

@@ -172,12 +172,12 @@ class MappedOwners:
     def whiteout(self, parent: int, name: bytes) -> None:
         fs.whiteout(name, parent)
 
-    def recall(self, fd: int, path: bytes, layer: int) -> Attributes:  # noqa: ARG002 - the file itself says it all
+    def recall(self, fd: int, path: bytes, layer: int) -> Attributes:
         status = os.fstat(fd)
         xattrs = kept({os.fsencode(name): os.getxattr(fd, name) for name in os.listxattr(fd)})
         return Attributes(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, xattrs)
 
-    def copied(self, place: Place, status: os.stat_result, layer: int) -> None:  # noqa: ARG002 - as above
+    def copied(self, place: Place, status: os.stat_result, layer: int) -> None:
         os.chown(place.name, status.st_uid, status.st_gid, dir_fd=place.parent, follow_symlinks=False)
 
     def linked(self, path: bytes, target: bytes) -> None:
@@ -265,7 +265,7 @@ class OwnedOwners:
                 xattrs[os.fsencode(name.removeprefix(SAVED))] = value
         return Attributes(found.mode, found.uid, found.gid, status.st_mtime_ns, kept(xattrs))
 
-    def copied(self, place: Place, status: os.stat_result, layer: int) -> None:  # noqa: ARG002 - the caller's own, whoever had it
+    def copied(self, place: Place, status: os.stat_result, layer: int) -> None:
         if record := self._earlier(layer, place.path):
             self.records[place.path] = record
 

@@ -1,0 +1,495 @@
+"""The cache of unpacked layers: once each, whole or not at all, whoever else is at it and whoever is killed."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import random
+import signal
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rootless import locks, room
+from rootless.errors import InvalidError, NotFoundError, RootlessError, StoreError
+from rootless.idmap import Extent, IdMap
+from rootless.kernel import mount, namespaces
+from rootless.paths import Paths
+from rootless.storage import digest as digests
+from rootless.storage import layers as layers_module
+from rootless.storage import unpacking
+from rootless.storage.blobs import Blobs
+from rootless.storage.layers import Layers, LayerSource
+from rootless.storage.owners import UnmappedIdError
+from rootless.storage.remove import remove_tree, sweep
+from tests.conftest import CHECKOUT
+from tests.storage.archives import END, Archive, header, padded
+
+OUTSIDE = 70_000
+"""An id that a map of 65537 has not."""
+
+
+@pytest.fixture
+def layers(paths: Paths, idmap: IdMap) -> Layers:
+    return Layers(paths, idmap)
+
+
+def stored(paths: Paths, archive: Archive | bytes, *, compress: bool = True) -> LayerSource:
+    data = archive if isinstance(archive, bytes) else archive.bytes()
+    blob, _ = Blobs(paths).add(gzip.compress(data, 1) if compress else data)
+    return LayerSource(digests.of(data), blob)
+
+
+def leftovers(paths: Paths) -> list[str]:
+    return os.listdir(paths.tmp)
+
+
+def trees(paths: Paths) -> list[str]:
+    return sorted(str(p.relative_to(paths.layers)) for p in paths.layers.glob("*/*") if p.is_dir())
+
+
+def test_a_stack_can_be_mounted_by_its_links(paths: Paths, layers: Layers, idmap: IdMap) -> None:
+    """Top first, relative to the store, short: as the overlay driver hands them to mount(2)."""
+    chain = [
+        stored(paths, Archive().file("f", text, uid=n).file(f"only{n}")) for n, text in enumerate([b"0", b"1", b"2"])
+    ]
+    links = layers.ensure(chain, "mapped")
+    assert all(link.startswith("l/") and len(link) == 12 for link in links)
+    target = paths.store / "m"
+    target.mkdir()
+
+    def look() -> tuple[str, list[str], int]:
+        os.chdir(paths.store)
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        mount.mount("overlay", "m", "overlay", mount.MS_RDONLY, f"lowerdir={':'.join(links)},userxattr")
+        return (target / "f").read_text(), sorted(os.listdir(target)), (target / "f").stat().st_uid
+
+    fd = room.open_room(paths, idmap)
+    assert room.call(fd, look) == ("2", ["f", "only0", "only1", "only2"], 2)
+    os.close(fd)
+    assert leftovers(paths) == []
+
+
+def test_layers_are_shared_and_named_by_their_chain(paths: Paths, layers: Layers) -> None:
+    """Two images on one base have it once; the same archive on two bases is two layers."""
+    base, other, top = (stored(paths, Archive().file(name)) for name in ("base", "other", "top"))
+    one = layers.ensure([base, top], "mapped")
+    two = layers.ensure([base, other, top], "mapped")
+    assert one[1] == two[2] and one[0] != two[0] and len(trees(paths)) == 4
+    assert trees(paths) == sorted(
+        f"{chain.removeprefix('sha256:')}/mapped-{layers._idmap.tag}"
+        for ids in (
+            digests.chain_ids([base.diff_id, top.diff_id]),
+            digests.chain_ids([base.diff_id, other.diff_id, top.diff_id])[1:],
+        )
+        for chain in ids
+    )
+
+
+def test_what_is_unpacked_needs_neither_blob_nor_write_access(paths: Paths, layers: Layers) -> None:
+    """The fast path of every `run`, on a store that is mounted read-only as well."""
+    source = stored(paths, Archive().file("f"))
+    first = layers.ensure([source])
+    Blobs(paths).remove(source.blob)
+    for directory in paths.links, paths.layers, paths.tmp, paths.store:
+        directory.chmod(0o500)
+    try:
+        assert layers.ensure([source]) == first
+    finally:
+        for directory in paths.store, paths.tmp, paths.layers, paths.links:
+            directory.chmod(0o700)
+
+
+def test_a_missing_link_is_made_again(paths: Paths, layers: Layers) -> None:
+    source = stored(paths, Archive().file("f"))
+    (link,) = layers.ensure([source])
+    (paths.store / link).unlink()
+    assert layers.ensure([source]) == [link] and (paths.store / link / "f").exists()
+
+
+def test_a_taken_link_is_not_believed(paths: Paths, layers: Layers) -> None:
+    """Ten characters can be found twice: the second layer then gets another name."""
+    one, two = (stored(paths, Archive().file(name)) for name in ("one", "two"))
+    (first,) = layers.ensure([one], "mapped")
+    (second,) = layers.ensure([two], "mapped")
+    target = os.readlink(paths.store / first)
+    (paths.store / second).unlink()
+    (paths.store / second).symlink_to(target)
+    (third,) = layers.ensure([two], "mapped")
+    assert third not in (first, second) and (paths.store / third / "two").exists()
+    assert layers.ensure([two], "mapped") == [third]
+
+
+REFUSED: dict[str, tuple[Callable[[Paths], LayerSource], type[RootlessError], str]] = {
+    "another archive than promised": (
+        lambda p: LayerSource(digests.of(b"other"), stored(p, Archive().file("f")).blob),
+        InvalidError,
+        "unpacks to sha256:.* but the image says",
+    ),
+    "more behind the end": (
+        lambda p: LayerSource(digests.of(header(b"f") + END), stored(p, header(b"f") + END + b"more").blob),
+        InvalidError,
+        "but the image says",
+    ),
+    "a truncated blob": (
+        lambda p: LayerSource(digests.of(b""), Blobs(p).add(gzip.compress(Archive().file("f").bytes())[:-5])[0]),
+        InvalidError,
+        "truncated",
+    ),
+    "a damaged blob": (
+        lambda p: LayerSource(digests.of(b""), Blobs(p).add(gzip.compress(b"x" * 10_000)[:-4] + b"1234")[0]),
+        InvalidError,
+        "damaged|not a tar",
+    ),
+    "no tar in it": (lambda p: stored(p, b"<html>" * 100), InvalidError, "not a tar archive"),
+    "another compression": (
+        lambda p: LayerSource(digests.of(b""), Blobs(p).add(b"\xfd7zXZ\0" + bytes(100))[0]),
+        InvalidError,
+        "compressed with xz",
+    ),
+    "a hostile entry": (lambda p: stored(p, Archive().file("f").file("../f")), InvalidError, "leads out"),
+    "no blob": (lambda _: LayerSource(digests.of(b"d"), digests.of(b"b")), NotFoundError, "pull the image again"),
+    "no digest": (lambda p: LayerSource("latest", stored(p, b"").blob), InvalidError, "has no algorithm"),
+}
+
+
+@pytest.mark.parametrize("kind", ["mapped", "owned"])
+@pytest.mark.parametrize("what", REFUSED)
+def test_nothing_is_left_of_what_is_refused(what: str, kind: Any, paths: Paths, layers: Layers) -> None:
+    """A clear error, no layer, no link, nothing in tmp/: as if it had not been tried."""
+    make, error, message = REFUSED[what]
+    good, bad = stored(paths, Archive().file("good")), make(paths)
+    layers.ensure([good], kind)
+    before = sorted(os.walk(paths.layers)), sorted(os.listdir(paths.links))
+    with pytest.raises(error, match=message):
+        layers.ensure([good, bad], kind)
+    assert leftovers(paths) == []
+    assert (sorted(os.walk(paths.layers)), sorted(os.listdir(paths.links))) == before
+
+
+def test_auto_takes_owned_where_an_id_is_outside_the_map(paths: Paths, layers: Layers) -> None:
+    """The whole stack is of one kind, and the second start doesn't try the other one again."""
+    chain = [stored(paths, Archive().file("f")), stored(paths, Archive().file("dir/g", uid=OUTSIDE, gid=1))]
+    stack = layers.stack(chain)
+    assert stack.kind == "owned" and (paths.store / stack.links[0] / "dir/g").exists()
+    assert os.getxattr(paths.store / stack.links[0] / "dir/g", "user.containers.override_stat") == b"70000:1:0644:file"
+    Blobs(paths).remove(chain[1].blob)
+    assert layers.stack(chain) == stack
+    with pytest.raises(NotFoundError):
+        layers.stack(chain, "mapped")
+
+
+def test_mapped_names_the_file_and_the_id(paths: Paths, layers: Layers) -> None:
+    chain = [stored(paths, Archive().file("dir/g", uid=5, gid=OUTSIDE))]
+    with pytest.raises(UnmappedIdError, match=r"dir/g belongs to 5:70000.*; an administrator can give") as caught:
+        layers.ensure(chain, "mapped")
+    assert (caught.value.path, caught.value.uid, caught.value.gid) == ("dir/g", 5, OUTSIDE)
+    assert leftovers(paths) == [] and trees(paths) == []
+
+
+def test_auto_takes_owned_with_a_single_id(paths: Paths) -> None:
+    """An account without subordinate ids needs neither a room nor a helper for its layers."""
+    uid, gid = os.geteuid(), os.getegid()
+    single = IdMap((Extent(0, uid, 1),), (Extent(0, gid, 1),), "no subordinate ids")
+    stack = Layers(paths, single).stack([stored(paths, Archive().file("f", uid=33).symlink("l", "f", uid=33))])
+    assert stack.kind == "owned" and not paths.run.exists()
+    (records,) = paths.layers.glob("*/owners.jsonl")
+    assert records.read_text() == '{"stat":"33:0:0777:symlink","path":"l"}\n'
+
+
+def test_read_only_roots_and_roots_of_others_are_published(paths: Paths, layers: Layers) -> None:
+    """A directory moves only for who may write to it: Fedora's root has 0555, and a layer's may have any owner."""
+    for fields in {"mode": 0o555}, {"mode": 0o700, "uid": 5, "gid": 6}:
+        source = stored(paths, Archive().directory("./", **fields).file("f"))
+        (link,) = layers.ensure([source], "mapped")
+        assert stat.S_IMODE((paths.store / link).stat().st_mode) == fields["mode"]
+
+
+def test_modes_are_exact_whatever_the_caller_has_set(paths: Paths, layers: Layers) -> None:
+    """The engine's umask, a set-group-id directory and a default ACL on the store must not show in an image."""
+    paths.tmp.chmod(0o2700)
+    # acl(5), in the form of the kernel: user::rwx, user:1:rwx, group::---, mask::r-x, other::---
+    entries = [(1, 7, -1), (2, 7, 1), (4, 0, -1), (16, 5, -1), (32, 0, -1)]
+    acl = (2).to_bytes(4, "little") + b"".join(
+        tag.to_bytes(2, "little") + permissions.to_bytes(2, "little") + (number & 0xFFFFFFFF).to_bytes(4, "little")
+        for tag, permissions, number in entries
+    )
+    os.setxattr(paths.tmp, "system.posix_acl_default", acl)
+    archive = Archive().directory("d", mode=0o777).file("d/f", mode=0o666).file("d/g", mode=0o2776, gid=9)
+    umask = os.umask(0o077)
+    try:
+        for kind in "mapped", "owned":
+            (link,) = layers.ensure(
+                [stored(paths, archive if isinstance(archive, bytes) else (archive := archive.bytes()))], kind
+            )  # type: ignore[arg-type]
+            modes = [stat.S_IMODE((paths.store / link / name).stat().st_mode) for name in ("d", "d/f", "d/g")]
+            assert modes == [0o777, 0o666, 0o2776 if kind == "mapped" else 0o776]
+            assert "system.posix_acl_access" not in os.listxattr(paths.store / link / "d/f")
+    finally:
+        os.umask(umask)
+
+
+def in_processes(count: int, work: Callable[[int], None]) -> list[int]:
+    """Run `work` in so many forked processes at once: their exit codes."""
+    ready, go = os.pipe()
+    pids = []
+    for number in range(count):
+        pid = os.fork()
+        if pid == 0:
+            code = 99
+            try:
+                os.close(go)
+                os.read(ready, 1)  # the end of the pipe is the starting shot
+                work(number)
+                code = 0
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    os.close(ready)
+    os.close(go)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+@pytest.mark.parametrize("kind", ["mapped", "owned"])
+def test_many_at_once_unpack_once(kind: Any, paths: Paths, idmap: IdMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten `run` of a new image: one unpacks each layer, the others wait for it."""
+    chain = [stored(paths, Archive().file(f"f{n}", os.urandom(1 << 20))) for n in range(3)]
+    log = paths.store / "log"
+    fill = Layers._fill
+
+    def logged(self: Layers, *arguments: Any) -> bytes:
+        with log.open("a") as file:
+            file.write(".")
+        return fill(self, *arguments)
+
+    monkeypatch.setattr(Layers, "_fill", logged)
+
+    def work(number: int) -> None:
+        links = Layers(paths, idmap).ensure(chain, kind)
+        assert all((paths.store / link).is_dir() for link in links)
+
+    assert in_processes(10, work) == [0] * 10
+    assert log.read_text() == "..." and leftovers(paths) == []
+
+
+def test_who_waited_for_a_layer_that_was_removed_makes_it_again(paths: Paths, layers: Layers, idmap: IdMap) -> None:
+    """The lock file goes with the layer: whoever waited for it holds a lock on nothing, and must notice."""
+    source = stored(paths, Archive().file("f"))
+    layers.ensure([source])
+    locked, tell = os.pipe()
+    waiting = os.fork()
+    if waiting == 0:
+        code = 1
+        try:
+            os.close(tell)
+            os.read(locked, 1)
+            remove_tree(layers.path(source.diff_id, "mapped"), lambda: room.open_room(paths, idmap))
+            Layers(paths, idmap).ensure([source])
+            code = 0
+        finally:
+            os._exit(code)
+    with layers._locked(source.diff_id):
+        os.close(locked)
+        os.close(tell)
+        directory = paths.layers / source.diff_id[7:]
+        time.sleep(0.5)  # now it waits
+        (directory / "lock").unlink()
+        directory.rmdir()
+    assert os.waitpid(waiting, 0)[1] == 0
+    assert layers.path(source.diff_id, "mapped").is_dir()
+    assert locks.try_lock(directory / "lock") is not None
+
+
+def test_removal(paths: Paths, layers: Layers) -> None:
+    """Every kind, the links to it and the directory are gone; other layers stay; the blobs can make it again."""
+    chain = [stored(paths, Archive().file("f", uid=5)), stored(paths, Archive().file("g"))]
+    mapped, owned = layers.ensure(chain, "mapped"), layers.ensure(chain, "owned")
+    base, top = digests.chain_ids([source.diff_id for source in chain])
+    assert layers.present() == sorted([base, top])
+    layers.remove(top)
+    layers.remove(top)
+    assert layers.present() == [base] and leftovers(paths) == []
+    assert sorted(os.listdir(paths.links)) == sorted(Path(link).name for link in (mapped[1], owned[1]))
+    assert layers.ensure(chain, "mapped") == mapped
+
+
+def large() -> bytes:
+    archive = Archive()
+    for n in range(400):
+        archive.file(f"d{n % 20}/f{n}", b"%d" % n * 50, uid=n % 50).symlink(f"l{n}", f"d{n % 20}/f{n}", uid=3)
+    return archive.bytes()
+
+
+def killed_now_and_then(paths: Paths, idmap: IdMap, times: int, seed: int) -> None:
+    source = stored(paths, large())
+    chance = random.Random(seed)
+    started = time.monotonic()
+    Layers(paths, idmap).ensure([source], "mapped")
+    whole = time.monotonic() - started
+    for number in range(times):
+        kind: Any = ("mapped", "owned")[number % 2]
+        Layers(paths, idmap).remove(source.diff_id)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setpgid(0, 0)
+                Layers(paths, idmap).ensure([source], kind)
+            finally:
+                os._exit(0)
+        time.sleep(chance.uniform(0, whole * 1.2))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        wait_for_group(pid)
+        sweep(paths.tmp, lambda: room.open_room(paths, idmap))
+        assert leftovers(paths) == []
+        (link,) = Layers(paths, idmap).ensure([source], kind)
+        check_large(paths, idmap, link, kind)
+
+
+def wait_for_group(pid: int) -> None:
+    """The child in the room is killed with its parent, a moment later."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return
+        time.sleep(0.005)
+    raise AssertionError("a child outlived the process that was killed")
+
+
+def check_large(paths: Paths, idmap: IdMap, link: str, kind: str) -> None:
+    root = paths.store / link
+    assert len(list(root.glob("*/*"))) == 400 and len(list(root.glob("l*"))) == 400
+    for n in range(400):
+        assert (root / f"d{n % 20}/f{n}").read_bytes() == b"%d" % n * 50
+    if kind == "owned":
+        assert len((root.resolve().parent / "owners.jsonl").read_text().splitlines()) == 400
+    else:
+        owner = idmap.uids[-1].outside + 48
+        assert (root / "d9/f49").stat().st_uid == owner
+
+
+def test_killed_at_some_points(paths: Paths, idmap: IdMap) -> None:
+    """kill -9 anywhere: the next command sweeps what is left, and gets a whole layer."""
+    killed_now_and_then(paths, idmap, 6, seed=1)
+
+
+@pytest.mark.long
+def test_killed_at_many_points(paths: Paths, idmap: IdMap) -> None:
+    killed_now_and_then(paths, idmap, 200, seed=int(time.time()))
+
+
+def test_no_room_on_the_disk(paths: Paths, idmap: IdMap, room_fd: int) -> None:
+    """The store's fault, not the archive's: said so, with what to do."""
+    data = Archive().file("dir/large", os.urandom(4 << 20)).bytes()
+    target = paths.store / "small"
+    target.mkdir()
+
+    def fill() -> None:
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        mount.mount("tmpfs", str(target), "tmpfs", 0, "size=1m,mode=755")
+        unpacking.mapped(unpacking.Job(io.BytesIO(data), os.open(target, os.O_PATH), [], "sha256"), idmap)
+
+    with pytest.raises(StoreError, match="dir/large can't be unpacked: No space left on device; make room"):
+        room.call(room_fd, fill)
+
+
+def test_memory_does_not_grow_with_the_layer(paths: Paths, idmap: IdMap, room_fd: int) -> None:
+    """A layer of 300 MB, and one of 30,000 files: 32 MiB more than at the start are enough for both."""
+    import resource
+
+    big = io.BytesIO()
+    with gzip.open(big, "wb", 1) as file:
+        file.write(header(b"big", size=b"%011o\0" % (300 << 20)))
+        for _ in range(300):
+            file.write(bytes(1 << 20))
+        file.write(END)
+    many = b"".join(header(b"d%d/f%d" % (n % 10, n), size=b"%011o\0" % 1) + padded(b"x") for n in range(30_000)) + END
+    target = paths.store / "t"
+
+    def peak(data: bytes) -> Callable[[], int]:
+        def run() -> int:
+            unpacking.mapped(unpacking.Job(io.BytesIO(data), os.open(target, os.O_PATH), [], "sha256"), idmap)
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+        return run
+
+    for data in big.getvalue(), many:
+        target.mkdir()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert room.call(room_fd, peak(data)) - before < 32 * 1024
+        remove_tree(target, lambda: os.dup(room_fd))
+
+
+@pytest.fixture
+def hidden_store(tmp_path: Path, idmap: IdMap) -> Iterator[Paths]:
+    """A store that only real root can walk to, as /root is."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    found = Paths(store=tmp_path / "closed/s", run=tmp_path / "r")
+    yield found
+    remove_tree(tmp_path / "closed", lambda: room.open_room(found, idmap))
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="about the engine started by real root")
+def test_started_by_real_root(hidden_store: Paths, idmap: IdMap) -> None:
+    """Container root is a subordinate id: it owns the layers, reaches them from the store, and nobody else does."""
+    paths = hidden_store
+    root = idmap.uids[0].outside
+    assert root != 0
+    chain = [
+        stored(paths, Archive().file("f", uid=0).file("g", uid=7, mode=0o4755)),
+        stored(paths, Archive().link("h", "g")),
+    ]
+    links = Layers(paths, idmap).ensure(chain)
+    layer = paths.store / links[1]
+    assert ((layer / "f").stat().st_uid, (layer / "g").stat().st_uid) == (root, root + 7)
+    for directory in paths.store, paths.layers, paths.links, layer.resolve().parent:
+        status = directory.stat()
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, idmap.gids[0].outside, 0o710), (
+            directory
+        )
+    (paths.store / "m").mkdir()
+    here = os.getcwd()
+    os.chdir(paths.store)
+
+    def look() -> list[str]:
+        namespaces.unshare(namespaces.CLONE_NEWNS)
+        mount.mount("overlay", "m", "overlay", mount.MS_RDONLY, f"lowerdir={':'.join(links)},userxattr")
+        return sorted(os.listdir("m"))
+
+    fd = room.open_room(paths, idmap)
+    try:
+        # The mount point itself is what the runtime makes passable.
+        (paths.store / "m").chmod(0o755)
+        assert room.call(fd, look) == ["f", "g", "h"]
+    finally:
+        os.chdir(here)
+        os.close(fd)
+
+
+def test_the_fast_path_imports_little() -> None:
+    """Each `run` asks for its layers: decompression, msgspec and the unpacker are for those that must be made."""
+    import subprocess
+    import sys
+
+    code = "import sys; import rootless.storage.layers; print(*sorted(m for m in sys.modules if m.split('.')[0] in "
+    code += "('isal', 'zstandard', 'msgspec', 'trio', 'tarfile') or m.startswith('rootless.storage')))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert loaded == [f"rootless.storage{name}" for name in ("", ".blobs", ".digest", ".layers", ".remove")]
+
+
+def test_the_links_name_says_which_layer_it_is() -> None:
+    """Derived from what it leads to: the same on every machine, so a store can be copied."""
+    name = layers_module._short_name("../layers/abc/owned 0")
+    raw = hashlib.sha256(b"../layers/abc/owned 0").digest()
+    assert name.isalnum() and name.isupper() and len(name) == 10
+    assert name == __import__("base64").b32encode(raw).decode()[:10]
