@@ -6,6 +6,7 @@ Rewriting it must not drop them: `read_whole` keeps them aside, at every depth, 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -63,9 +64,14 @@ def write(document: Document) -> bytes:
     return msgspec.json.encode(_plain(document))
 
 
+@cache
+def _fields(kind: type[Document]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
+
+
 def _keep(value: Any, raw: Any) -> None:
     if isinstance(value, Document):
-        fields = msgspec.structs.fields(value)
+        fields = _fields(type(value))
         unknown = raw.keys() - {field.encode_name for field in fields}
         if unknown:
             value.__dict__["_unknown"] = {name: raw[name] for name in raw if name in unknown}
@@ -82,7 +88,7 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, Document):
         return value
     plain = {}
-    for field in msgspec.structs.fields(value):
+    for field in _fields(type(value)):
         item = getattr(value, field.name)
         if field.required or (item is not None and item != field.default):
             plain[field.encode_name] = _plain(item)

@@ -70,7 +70,7 @@ def remove(store: ImageStore, text: str, uses: Uses, layers: Layers, *, force: b
     """
     freed = Freed()
     with store.locked():
-        contents = store.read_index()
+        contents = store.read_index(whole=True)
         try:
             image = store.find(text, contents)
         except StoreError:
@@ -102,7 +102,7 @@ def prune(store: ImageStore, chosen: Callable[[Image], bool], uses: Uses, layers
     """Remove the images that `chosen` picks and no container uses, and all that nothing refers to."""
     freed = Freed()
     with store.locked():
-        contents = store.read_index()
+        contents = store.read_index(whole=True)
         users = list(uses())
         kept = {use.image for use in users} | pins.pinned(store.paths)
         gone = [image for image in store.images_in(contents) if image.id not in kept and chosen(image)]

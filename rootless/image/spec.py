@@ -18,7 +18,7 @@ import msgspec
 
 from ..errors import InvalidError
 from ..storage import digest as digests
-from .documents import Document, read_whole
+from .documents import Document, read, read_whole
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -177,12 +177,12 @@ def check_descriptor(descriptor: Descriptor, what: str, limit: int = 1 << 62) ->
 
 
 def read_manifest(data: bytes, what: str) -> Manifest:
-    """A manifest whose descriptors can be followed.
+    """A manifest whose descriptors can be followed. Not to be written again: unknown fields are left out.
 
     Raises:
         InvalidError: says what is wrong with it; also for a manifest of something that is not an image.
     """
-    manifest = read_whole(data, Manifest, what)
+    manifest = read(data, Manifest, what)
     if manifest.schema_version != 2:
         raise InvalidError(f"{what} has schema version {manifest.schema_version}; only 2 is supported")
     if manifest.config.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
@@ -195,13 +195,16 @@ def read_manifest(data: bytes, what: str) -> Manifest:
     return manifest
 
 
-def read_config(data: bytes, what: str) -> ImageConfig:
+def read_config(data: bytes, what: str, *, whole: bool = False) -> ImageConfig:
     """An image's configuration whose diff ids are digests.
+
+    Args:
+        whole: keep what is not known here, for a configuration that is made of this one.
 
     Raises:
         InvalidError: says what is wrong with it.
     """
-    config = read_whole(data, ImageConfig, what)
+    config = (read_whole if whole else read)(data, ImageConfig, what)
     if config.rootfs.type != "layers":
         raise InvalidError(f"{what} has a root filesystem of type {config.rootfs.type[:100]!r}, not `layers`")
     for diff_id in config.rootfs.diff_ids:

@@ -116,7 +116,8 @@ class ImageStore:
             StoreError: the image's documents are missing or damaged.
         """
         contents = self.read_index()
-        return self._load(self.entry(text, contents), index.names(contents))
+        names = index.names(contents)
+        return self._load(self._entry(text, contents, names), names)
 
     def find(self, text: str, contents: Index | None = None) -> Image:
         """As `resolve`, but with all that the image has: its other manifests and their names, too.
@@ -125,13 +126,17 @@ class ImageStore:
             contents: the index, by one who holds its lock.
         """
         contents = contents or self.read_index()
-        found = self._load(self.entry(text, contents), index.names(contents))
+        names = index.names(contents)
+        found = self._load(self._entry(text, contents, names), names)
         others = (image for image in self.images_in(contents) if image.id == found.id)
         return _joined(found, *others)
 
     def entry(self, text: str, contents: Index) -> Descriptor:
         """The descriptor that `resolve` finds, unread."""
-        entry = self.by_name(text, index.names(contents)) or self._by_id(text, contents)
+        return self._entry(text, contents, index.names(contents))
+
+    def _entry(self, text: str, contents: Index, names: dict[Reference, Descriptor]) -> Descriptor:
+        entry = self.by_name(text, names) or self._by_id(text, contents)
         if entry is None:
             shown = text if reference.digest_in(text) else reference.parse(text).tagged()
             raise NotFoundError(f"No such image: {shown}")
@@ -190,9 +195,14 @@ class ImageStore:
         with self.changing() as contents:
             index.give(contents, name.tagged(), image.manifests[0])
 
-    def read_index(self) -> Index:
-        """The index as it stands. It is replaced as a whole, so that no lock is needed to read it."""
-        return documents.read_whole(self._index_bytes(), Index, str(self.paths.index))
+    def read_index(self, *, whole: bool = False) -> Index:
+        """The index as it stands. It is replaced as a whole, so that no lock is needed to read it.
+
+        Args:
+            whole: keep the fields that are not known here, because it is going to be written again.
+        """
+        reader = documents.read_whole if whole else documents.read
+        return reader(self._index_bytes(), Index, str(self.paths.index))
 
     def _index_bytes(self) -> bytes:
         try:
@@ -216,7 +226,7 @@ class ImageStore:
     def changing(self) -> Iterator[Index]:
         """The index, to be changed inside the block and then replaced; as it was when the block raises."""
         with self.locked():
-            contents = self.read_index()
+            contents = self.read_index(whole=True)
             yield contents
             self.write_index(contents)
 
