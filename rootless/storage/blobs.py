@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 
+def make_store(paths: Paths) -> None:
+    """The store's own directory and its tmp/, for nobody but the caller; those above as the umask has it."""
+    paths.store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths.tmp.mkdir(mode=0o700, exist_ok=True)
+
+
 class Blobs:
     """The blobs of one store. Safe for any number of processes at once: equal names have equal content."""
 
@@ -83,7 +89,7 @@ class Blobs:
             limit: InvalidError as soon as more bytes than that are written.
         """
         hasher = digests.hasher(algorithm)
-        self._paths.tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_store(self._paths)
         draft = atomic.new_name(self._paths.tmp, "blob")
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         with open(fd, "wb", buffering=0) as file:

@@ -28,7 +28,7 @@ from ..idmap import IdMap
 from ..kernel import fs
 from ..paths import Paths
 from . import digest as digests
-from .blobs import Blobs
+from .blobs import Blobs, make_store
 from .remove import remove_tree, rename
 
 if TYPE_CHECKING:
@@ -146,8 +146,9 @@ class Layers:
         return Stack(kind, [self._link(self.path(chain_id, kind)) for chain_id in reversed(ids)])
 
     def _make_directories(self) -> None:
-        for directory in (self._paths.store, self._paths.layers, self._paths.links, self._paths.tmp):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_store(self._paths)
+        for directory in (self._paths.layers, self._paths.links):
+            directory.mkdir(mode=0o700, exist_ok=True)
         for directory in (self._paths.store, self._paths.layers, self._paths.links):
             let_through(directory, self._idmap)
 
