@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import InvalidError, UsageError
-from ..image import healthcheck, spec
 from .template import Map, NilList, NilMap
 
 if TYPE_CHECKING:
     from ..container.store import Container
+    from ..image import spec
     from ..image.reference import Reference
     from ..image.remove import Use
     from ..image.store import Image, ImageStore
@@ -89,8 +89,10 @@ def parse_until(value: str) -> datetime:
         return datetime.fromisoformat(value).astimezone(UTC)
     except ValueError:
         pass
+    from ..image.healthcheck import duration
+
     try:
-        return datetime.now(UTC) - timedelta(microseconds=healthcheck.duration(value) / 1000)
+        return datetime.now(UTC) - timedelta(microseconds=duration(value) / 1000)
     except (InvalidError, OverflowError):
         raise InvalidError(f"{value!r} is not a time", hint="write 2024-06-01, 2024-06-01T12:00:00Z or 24h") from None
 

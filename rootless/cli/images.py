@@ -38,11 +38,15 @@ class Row:
     """One name of an image."""
 
     image: Image
-    size: int
+    store: ImageStore
     whole_id: bool
     repository: str = NONE
     tag: str = NONE
     digest: str = NONE
+
+    @property
+    def size(self) -> int:
+        return self.store.size(self.image)
 
 
 FIELDS = {
@@ -98,19 +102,18 @@ def images(
 
 def _rows(store: ImageStore, image: Image, chosen: Filter, whole: bool, with_digests: bool) -> Iterator[Row]:
     """A row for each tag and each digest from its repository; one where only digests are known of a repository."""
-    size = store.size(image)
     names = [name for name in image.names if chosen.shows(name)]
     digests = [name for name in image.digests if chosen.shows(name)]
     if not names and not digests:
-        yield Row(image, size, whole)
+        yield Row(image, store, whole)
     for name in names:
         own = [other.digest for other in digests if other.name == name.name] if with_digests else []
         for digest in own or [NONE]:
-            yield Row(image, size, whole, name.familiar_name, name.tag, digest)
+            yield Row(image, store, whole, name.familiar_name, name.tag, digest)
     tagged = {name.name for name in names}
     for other in digests:
         if other.name not in tagged:
-            yield Row(image, size, whole, other.familiar_name, NONE, other.digest)
+            yield Row(image, store, whole, other.familiar_name, NONE, other.digest)
 
 
 class Filter:

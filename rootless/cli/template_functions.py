@@ -6,7 +6,6 @@ data (labels, ports), where a missing one is no mistake in the template.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType
@@ -276,6 +275,12 @@ def _converted(value: Any, verb: str, flags: str, precision: str | None) -> str 
     return None
 
 
+def _html(*values: Any) -> str:
+    from html import escape
+
+    return escape(_print(*values)).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+
+
 def _urlquery(*values: Any) -> str:
     from urllib.parse import quote_plus
 
@@ -292,7 +297,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "print": _print,
     "println": lambda *values: " ".join(map(go_text, values)) + "\n",
     "printf": _printf,
-    "html": lambda *values: html.escape(_print(*values)).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+    "html": _html,
     "urlquery": _urlquery,
     "eq": _equal,
     "ne": lambda first, second: not _equal(first, second),

@@ -6,7 +6,6 @@ break, continue, comments and trim markers. `define`, `template` and `block` are
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Container
 from dataclasses import dataclass
@@ -409,8 +408,10 @@ class _Parser:
     def _literal(self, token: _Token) -> Any:
         if token.kind == "raw":
             return token.text[1:-1]
+        from ast import literal_eval  # Python's literals are Go's, once the pattern above has let them through
+
         try:
-            found = ast.literal_eval(token.text)
+            found = literal_eval(token.text)
         except (SyntaxError, ValueError, MemoryError):
             raise self.error(f"bad {token.kind} syntax: {token.text[:80]}") from None
         if isinstance(found, str) and not found.isprintable() and any(0xD800 <= ord(c) < 0xE000 for c in found):
