@@ -9,12 +9,15 @@ from typing import Any
 
 import click
 
+from ..container import signals
 from ..container.record import Ulimit
 from ..container.spec import Options
 from ..errors import NotFoundError, UsageError
 
 _OPTIONS = (
     click.option("--name", default="", help="Assign a name to the container"),
+    click.option("--rm", "auto_remove", is_flag=True, help="Remove the container and its files when it exits"),
+    click.option("--cidfile", default="", metavar="FILE", help="Write the container ID to the file"),
     click.option("-i", "--interactive", is_flag=True, help="Keep STDIN open even if not attached"),
     click.option("-t", "--tty", is_flag=True, help="Allocate a pseudo-TTY"),
     click.option("-e", "--env", multiple=True, metavar="LIST", help="Set environment variables"),
@@ -26,6 +29,10 @@ _OPTIONS = (
     click.option("-h", "--hostname", default="", metavar="NAME", help="Container host name"),
     click.option("--domainname", default="", metavar="NAME", help="Container NIS domain name"),
     click.option("-l", "--label", multiple=True, metavar="LIST", help="Set meta data on a container"),
+    click.option("--label-file", multiple=True, metavar="FILE", help="Read in a line delimited file of labels"),
+    click.option("--restart", default="no", metavar="STRING", help="Restart policy to apply when a container exits"),
+    click.option("--stop-signal", default="", metavar="STRING", help="Signal to stop the container"),
+    click.option("--stop-timeout", default=10, metavar="INT", help="Timeout (in seconds) to stop a container"),
     click.option("--init", is_flag=True, help="Run an init that forwards signals and reaps processes"),
     click.option("--read-only", is_flag=True, help="Mount the container's root filesystem as read only"),
     click.option("--tmpfs", multiple=True, metavar="LIST", help="Mount a tmpfs directory"),
@@ -55,10 +62,17 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         NotFoundError: a file that is not there.
     """
     security = _Security(given.pop("security_opt"))
+    policy, retries = restart_policy(given.pop("restart"))
+    if policy != "no" and given["auto_remove"]:
+        raise UsageError("conflicting options: cannot specify both --restart and --rm")
+    if given["stop_signal"]:
+        signals.parse(given["stop_signal"])
     return Options(
         command=command,
         env=tuple(environment(env, env_file)),
-        labels=dict(_label(text) for text in given.pop("label")),
+        labels=dict(labels(given.pop("label"), given.pop("label_file"))),
+        restart=policy,
+        restart_retries=retries,
         tmpfs=dict(_tmpfs(text) for text in given.pop("tmpfs")),
         shm_size=size(given.pop("shm_size"), "--shm-size"),
         ulimits=tuple(ulimit(text) for text in given.pop("ulimit")),
@@ -87,7 +101,8 @@ def _resolve(items: Iterable[str]) -> Iterator[str]:
 
 
 def _env_file(path: str) -> Iterator[str]:
-    """The lines of an env file, by Docker's rules: no quoting, `#` only at a line's beginning, no blanks in a name."""
+    """The lines of an env or label file, by Docker's rules: no quoting, `#` only as a line's first character, no blanks
+    in a name."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = file.read().removeprefix("\ufeff").splitlines()
@@ -104,9 +119,28 @@ def _env_file(path: str) -> Iterator[str]:
             yield text
 
 
-def _label(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    return name, value
+def labels(items: Iterable[str], files: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """`name=value` items, those of the files first; without a value it is empty."""
+    for text in (*(line for path in files for line in _env_file(path)), *items):
+        name, _, value = text.partition("=")
+        yield name, value
+
+
+def restart_policy(text: str) -> tuple[str, int]:
+    """`no`, `always`, `unless-stopped`, `on-failure[:RETRIES]`: (policy, retries; 0 for as many as it takes)."""
+    name, colon, count = text.partition(":")
+    if name not in ("no", "always", "unless-stopped", "on-failure"):
+        raise UsageError(
+            f"invalid restart policy: unknown policy '{name}'",
+            hint="use one of 'no', 'always', 'on-failure', or 'unless-stopped'",
+        )
+    if not colon:
+        return name, 0
+    if name != "on-failure":
+        raise UsageError("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+    if not count.isdecimal():
+        raise UsageError("invalid restart policy: maximum retry count must be an integer")
+    return name, int(count)
 
 
 def _tmpfs(text: str) -> tuple[str, str]:

@@ -73,7 +73,7 @@ def _host_config(spec: Spec) -> dict[str, Any]:
         "Binds": None,
         "NetworkMode": spec.network,
         "PortBindings": {},
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {"Name": spec.restart, "MaximumRetryCount": spec.restart_retries},
         "AutoRemove": spec.auto_remove,
         "CapAdd": list(spec.cap_add) or None,
         "CapDrop": list(spec.cap_drop) or None,

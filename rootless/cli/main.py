@@ -18,38 +18,7 @@ from .. import __version__
 from ..errors import CommandError, RootlessError
 from .context import Context
 from .options import Command, Group
-
-COMMANDS: dict[str, tuple[str, str]] = {
-    "history": ("rootless.cli.history:history", "Show the history of an image"),
-    "image prune": ("rootless.cli.image_prune:image_prune", "Remove unused images"),
-    "images": ("rootless.cli.images:images", "List images"),
-    "import": ("rootless.cli.import_:import_", "Import the contents from a tarball to create a filesystem image"),
-    "inspect": ("rootless.cli.inspect:inspect", "Return low-level information on containers and images"),
-    "ps": ("rootless.cli.ps:ps", "List containers"),
-    "rm": ("rootless.cli.rm:rm", "Remove one or more containers"),
-    "rmi": ("rootless.cli.rmi:rmi", "Remove one or more images"),
-    "run": ("rootless.cli.run:run", "Create and run a new container from an image"),
-    "tag": ("rootless.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
-    "version": ("rootless.cli.version:version", "Show the version of the engine and what it stands on"),
-}
-"""Each command's place and its line in the help: listing them imports none. Those of two words are only in a group."""
-
-GROUPS: dict[str, tuple[str, dict[str, str]]] = {
-    "container": ("Manage containers", {"inspect": "inspect", "ls": "ps", "rm": "rm", "run": "run"}),
-    "image": (
-        "Manage images",
-        {
-            "history": "history",
-            "import": "import",
-            "inspect": "inspect",
-            "ls": "images",
-            "prune": "image prune",
-            "rm": "rmi",
-            "tag": "tag",
-        },
-    ),
-}
-"""Docker's groups: their words, and the commands these stand for."""
+from .table import COMMANDS, GROUPS
 
 ENGINE_FAILED = 125
 ENGINE_COMMANDS = frozenset({"run", "create", "start", "exec"})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from ..kernel import pty
+from ..errors import UsageError
 from ..paths import Paths, private_directory
+from . import streams
 from .container_options import container_options, read_options
 from .context import Context
 from .options import Command
@@ -17,31 +19,69 @@ from .options import Command
 
 @click.command(cls=Command, at_least=1, interspersed=False, short_help="Create and run a new container from an image")
 @click.option("-d", "--detach", is_flag=True, help="Run container in background and print container ID")
-@click.option("--rm", "auto_remove", is_flag=True, help="Remove the container and its files when it exits")
+@click.option("--sig-proxy/--no-sig-proxy", default=True, help="Proxy received signals to the process")
+@streams.detach_keys_option
 @container_options
 @click.argument("image", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def run(ctx: click.Context, /, image: str, detach: bool, name: str, **given: Any) -> int:
+def run(
+    ctx: click.Context,
+    /,
+    image: str,
+    detach: bool,
+    sig_proxy: bool,
+    detach_keys: str,
+    name: str,
+    cidfile: str,
+    **given: Any,
+) -> int:
     """Create and run a new container from IMAGE, with COMMAND in the place of the image's own."""
     from ..container import lifecycle
-    from ..runtime.attach import attach
+    from ..runtime.attach import Detached
 
     context: Context = ctx.obj
     options = read_options(detach=detach, **given)
-    if options.tty and options.interactive and not detach and not os.isatty(0):
-        raise click.ClickException("the input device is not a TTY")
+    streams.parse_keys(detach_keys)
+    if not detach:
+        streams.require_terminal(tty=options.tty, interactive=options.interactive)
+    require_absent(cidfile)
     engine = context.engine
     maker = lifecycle.plan(engine, options, image, name)
     if engine.idmap.single:
         _say_once(
             context.paths, f"there is only one id in the container, everything is its root's: {engine.idmap.reason}"
         )
-    started = lifecycle.run(engine, maker, _window())
+    stdin = options.interactive and not detach
+    started = lifecycle.run(engine, maker, attached=not detach, stdin=stdin, window=streams.window())
+    write_cidfile(cidfile, started.container_id)
     if detach:
         print(started.container_id)
         return 0
-    return attach(started.connection, stdin=options.interactive, terminal=options.tty)
+    try:
+        return streams.attach(started.connection, stdin=stdin, terminal=options.tty, keys=detach_keys, proxy=sig_proxy)
+    except Detached:
+        return 0
+
+
+def require_absent(cidfile: str) -> None:
+    """Docker's check: a file with another container's id is never overwritten.
+
+    Raises:
+        UsageError: it is there.
+    """
+    if cidfile and os.path.lexists(cidfile):
+        message = f"container ID file found, make sure the other container isn't running or delete {cidfile}"
+        raise UsageError(message)
+
+
+def write_cidfile(cidfile: str, container_id: str) -> None:
+    """Write the id of a new container where `--cidfile` says."""
+    if cidfile:
+        try:
+            Path(cidfile).write_text(container_id)
+        except OSError as problem:
+            print(f"rootless: warning: the id {container_id} was not written: {problem}", file=sys.stderr)
 
 
 def _say_once(paths: Paths, text: str) -> None:
@@ -50,11 +90,3 @@ def _say_once(paths: Paths, text: str) -> None:
     if not said.exists():
         said.touch()
         print(f"rootless: warning: {text}", file=sys.stderr)
-
-
-def _window() -> tuple[int, int]:
-    """The size of the terminal we write to; without one, what a terminal is when nobody says (terminfo's 24 x 80)."""
-    for fd in (1, 0, 2):
-        if os.isatty(fd):
-            return pty.window_size(fd)
-    return 24, 80

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,14 +16,14 @@ from ..idmap import IdMap
 from ..image.store import Image, ImageStore
 from ..kernel.process import machine_id
 from ..paths import Paths
-from ..runtime import keeper, launch
+from ..runtime import control, keeper, launch, stream
 from ..storage import drivers
 from ..storage.driver import StorageDriver
 from ..storage.layers import Layers, LayerSource, let_through
-from . import names, spec
+from . import names, signals, spec
 from .record import Record, State, now
-from .state import ALIVE
-from .store import Container, Containers, Hold, kill_if_same
+from .state import ALIVE, Status
+from .store import Container, Containers, Hold, kill_if_same, signal_if_same
 
 KILL_TIMEOUT = 10.0
 """Seconds in which a killed container's monitor has to finish."""
@@ -139,11 +141,134 @@ def create(engine: Engine, options: spec.Options, image_name: str, name: str = "
     return container
 
 
-def run(engine: Engine, maker: Maker, window: tuple[int, int]) -> launch.Started:
+def run(engine: Engine, maker: Maker, *, attached: bool, stdin: bool, window: tuple[int, int]) -> launch.Started:
     """Make and start a container under a monitor of its own. See `launch.launch`."""
-    return launch.launch(
-        keeper.Order(engine.paths, lambda: maker(os.getpid()), fresh=True, window=window, debug=engine.debug)
-    )
+
+    def prepare() -> tuple[Container, Hold]:
+        return maker(os.getpid())
+
+    order = keeper.Order(engine.paths, prepare, fresh=True, attached=attached, stdin=stdin, window=window)
+    return launch.launch(replace(order, debug=engine.debug))
+
+
+def start(
+    engine: Engine, container: Container, *, attached: bool, stdin: bool, window: tuple[int, int]
+) -> launch.Started | None:
+    """Start a container that does not run; None when it runs already.
+
+    Raises:
+        ConflictError: another command is at work on it, or it is being removed.
+        RootlessError, CommandError: as `launch.launch`.
+    """
+    if container.state().status in ALIVE:
+        return None
+
+    def prepare() -> tuple[Container, Hold]:
+        return container, container.hold("start")
+
+    order = keeper.Order(engine.paths, prepare, fresh=False, attached=attached, stdin=stdin, window=window)
+    return launch.launch(replace(order, debug=engine.debug))
+
+
+def attach(engine: Engine, container: Container, *, stdin: bool) -> stream.Connection:
+    """Attach to a running container.
+
+    Raises:
+        ConflictError: it is stopped or paused; in Docker's words.
+    """
+    status = container.state().status
+    if status == Status.PAUSED:
+        raise ConflictError("You cannot attach to a paused container, unpause it first")
+    if status not in ALIVE:
+        raise ConflictError("You cannot attach to a stopped container, start it first")
+    return control.attach(engine.paths, container.id, stdin=stdin)
+
+
+def stop(engine: Engine, container: Container, number: int | None = None, timeout: float | None = None) -> None:
+    """Send the stop signal, and SIGKILL if that does not end the container in time. Returns when it has ended.
+
+    Args:
+        number: the signal; None for the container's own, SIGTERM if it has none.
+        timeout: seconds until SIGKILL, -1 for never; None for the container's own.
+    """
+    status = container.state().status
+    if status not in ALIVE:
+        return
+    if status == Status.PAUSED:
+        unpause(engine, container)  # or it could not do anything about the signal
+    spec = container.spec
+    if number is None:
+        number = signals.parse(spec.stop_signal) if spec.stop_signal else signal.SIGTERM
+    if timeout is None:
+        timeout = spec.stop_timeout
+    with suppress(ConflictError):  # it has ended in this moment
+        connection = control.ask(engine.paths, container.id, stream.Stop(number, timeout))
+        connection.receive()
+        connection.close()
+
+
+def restart(
+    engine: Engine,
+    container: Container,
+    number: int | None,
+    timeout: float | None,
+    window: tuple[int, int],
+) -> None:
+    """Stop a container, if it runs, and start it again, detached."""
+    stop(engine, container, number, timeout)
+    with container.hold("restart", wait=KILL_TIMEOUT):
+        pass  # its monitor has told the end and is on its way out
+    start(engine, container, attached=False, stdin=False, window=window)
+
+
+def kill(container: Container, number: int) -> None:
+    """Send PID 1 a signal.
+
+    Raises:
+        ConflictError: it does not run; in Docker's words.
+    """
+    state = container.state()
+    if state.status not in ALIVE or not signal_if_same(state.pid, state.pid_started, number):
+        raise ConflictError(f"cannot kill container: {container.name}: container {container.id} is not running")
+
+
+def pause(engine: Engine, container: Container) -> None:
+    """Let no process of a container run until `unpause`.
+
+    Raises:
+        ConflictError: it does not run, or is paused already.
+    """
+    _ask(engine, container, stream.Pause())
+
+
+def unpause(engine: Engine, container: Container) -> None:
+    """Let the processes of a paused container run again.
+
+    Raises:
+        ConflictError: it is not paused.
+    """
+    _ask(engine, container, stream.Unpause())
+
+
+def _ask(engine: Engine, container: Container, request: stream.Pause | stream.Unpause) -> None:
+    connection = control.ask(engine.paths, container.id, request)
+    answer = connection.receive()
+    connection.close()
+    if isinstance(answer, stream.Refused):
+        raise ConflictError(answer.message)
+
+
+def wait(engine: Engine, container: Container) -> int:
+    """Wait for the end of a container; its exit code. One that does not run gives its last one at once."""
+    state = container.state()
+    if state.status in ALIVE:
+        with suppress(ConflictError):
+            connection = control.ask(engine.paths, container.id, stream.Wait())
+            answer = connection.receive()
+            connection.close()
+            if isinstance(answer, stream.Exited):
+                return answer.exit_code
+    return container.state().exit_code
 
 
 def remove(engine: Engine, container: Container, *, force: bool = False) -> None:

@@ -33,6 +33,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         tmpfs: mount point to options, as given.
         shm_size: bytes of /dev/shm.
         stop_timeout: seconds between the stop signal and SIGKILL.
+        restart: the restart policy; restart_retries: how often on-failure tries, 0 for as often as it takes.
         seccomp: "" for the default profile, "unconfined", or the text of a profile.
     """
 
@@ -64,6 +65,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     network: str = "none"
     stop_signal: str = ""
     stop_timeout: int = 10
+    restart: str = "no"
+    restart_retries: int = 0
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +96,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         pid_started, monitor_started: their start in clock ticks since boot.
         exit_code: of the last run; 0 before the first.
         error: why the last start failed or the monitor was lost; one line.
+        namespaces: the monitor's descriptors on the container's namespaces, by their names under /proc/PID/ns.
+        stopped: somebody asked for the last end; a restart policy then leaves the container alone.
     """
 
     status: Status = Status.CREATED
@@ -108,6 +113,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 0
     error: str = ""
     restart_count: int = 0
+    namespaces: dict[str, int] = {}
+    stopped: bool = False
 
 
 def now() -> str:

@@ -51,6 +51,8 @@ class Options:
     network: str = "none"
     stop_signal: str = ""
     stop_timeout: int = 10
+    restart: str = "no"
+    restart_retries: int = 0
 
 
 def build(options: Options, image: Image, image_name: str, container_id: str) -> Spec:
@@ -94,6 +96,8 @@ def build(options: Options, image: Image, image_name: str, container_id: str) ->
         network=options.network,
         stop_signal=options.stop_signal or run.stop_signal or "",
         stop_timeout=options.stop_timeout,
+        restart=options.restart,
+        restart_retries=options.restart_retries,
     )
 
 

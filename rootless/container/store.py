@@ -149,22 +149,29 @@ class Hold:
         self.release()
 
 
-def kill_if_same(pid: int, started: int) -> None:
-    """SIGKILL a process, unless the pid has been given to another one since (its start time tells)."""
+def signal_if_same(pid: int, started: int, number: int) -> bool:
+    """Send a signal to a process, unless the pid has been given to another one since. Whether it was sent."""
     if pid <= 0:
-        return
+        return False
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
-        return
+        return False
     try:
         # The descriptor was opened first: if the start time fits now, it is of that very process.
-        if process.start_time(pid) == started:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        if process.start_time(pid) != started:
+            return False
+        signal.pidfd_send_signal(pidfd, number)
     except OSError:
-        return
+        return False
     finally:
         os.close(pidfd)
+    return True
+
+
+def kill_if_same(pid: int, started: int) -> None:
+    """SIGKILL a process, unless the pid has been given to another one since (its start time tells)."""
+    signal_if_same(pid, started, signal.SIGKILL)
 
 
 class Containers:

@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 
 from ..errors import RootlessError
 from ..kernel import pty
 from . import stream
+from .detach import DetachKeys
 
 NOT_PASSED_ON = frozenset(
     {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGURG, signal.SIGWINCH}
@@ -25,31 +28,58 @@ NOT_PASSED_ON = frozenset(
 """Signals to the command that are not meant for the container."""
 
 
-def attach(connection: stream.Connection, *, stdin: bool, terminal: bool) -> int:
+class Detached(Exception):
+    """The detach keys were typed: the container goes on."""
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """How this side takes part.
+
+    Attributes:
+        stdin: standard input goes to the container.
+        terminal: the container has a terminal: this one is put into raw mode, and its size follows.
+        proxy: signals to this process are passed on, unless the container has a terminal.
+        detach: the keys that end the attachment; None for none.
+    """
+
+    stdin: bool
+    terminal: bool
+    proxy: bool = True
+    detach: DetachKeys | None = None
+
+
+def attach(connection: stream.Connection, side: Terminal) -> int:
     """Stay attached until the container ends. Returns its exit code.
 
-    Args:
-        stdin: pass standard input on.
-        terminal: the container has a terminal: this one is put into raw mode, and its size follows.
-
     Raises:
-        RootlessError: the monitor was killed.
+        Detached: by its keys.
+        RootlessError: the monitor was killed, or has let this client go.
         BrokenPipeError: nobody reads the command's output any more; the container goes on.
     """
-    with _raw_mode(stdin and terminal), _signals(connection, terminal):
-        return _Attachment(connection, stdin).run()
+    with _raw_mode(side.stdin and side.terminal), _signals(connection, side):
+        return _Attachment(connection, side).run()
+
+
+def redraw(connection: stream.Connection) -> None:
+    """Have a program that draws on the whole screen draw again: a window that changes its size and changes it back."""
+    with suppress(OSError):
+        rows, columns = pty.window_size(1)
+        connection.send(stream.Resize(rows + 1, columns + 1))
+        connection.send(stream.Resize(rows, columns))
 
 
 class _Attachment:
-    def __init__(self, connection: stream.Connection, stdin: bool) -> None:
+    def __init__(self, connection: stream.Connection, side: Terminal) -> None:
         self.connection = connection
         self.frames = stream.Frames()
         self.pending = b""
-        self.stdin_open = stdin
+        self.stdin_open = side.stdin
+        self.keys = side.detach if side.terminal else None
         self.output_open = True
         self.end: stream.Exited | None = None
-        if not stdin:
-            connection.data.shutdown(1)
+        if not side.stdin:
+            connection.data.shutdown(socket.SHUT_WR)
 
     def run(self) -> int:
         data, messages = self.connection.data.fileno(), self.connection.messages.fileno()
@@ -101,17 +131,27 @@ class _Attachment:
         match self.connection.receive():
             case stream.Exited() as end:
                 self.end = end
+            case stream.Dropped(message):
+                raise RootlessError(
+                    f"detached: {message}", hint="the container goes on, `rootless logs` has its output"
+                )
             case None:
                 raise RootlessError(
                     "the container's monitor was killed", hint="`rootless ps -a` tells what is left of it"
                 )
 
     def _read_input(self) -> None:
-        self.pending = os.read(0, stream.CHUNK)
-        if not self.pending:
+        typed = os.read(0, stream.CHUNK)
+        if not typed:
             self.stdin_open = False
             with suppress(OSError):
-                self.connection.data.shutdown(1)
+                self.connection.data.shutdown(socket.SHUT_WR)
+        elif self.keys is None:
+            self.pending = typed
+        else:
+            self.pending, detached = self.keys.feed(typed)
+            if detached:
+                raise Detached
 
 
 @contextmanager
@@ -129,7 +169,7 @@ def _raw_mode(wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _signals(connection: stream.Connection, terminal: bool) -> Iterator[None]:
+def _signals(connection: stream.Connection, side: Terminal) -> Iterator[None]:
     """Pass signals on as they come. Handlers run between the loop's steps, also while it waits to write.
 
     A container with a terminal gets its signals by keys; what is sent to this process is then meant for it alone.
@@ -143,10 +183,10 @@ def _signals(connection: stream.Connection, terminal: bool) -> Iterator[None]:
         with suppress(OSError):
             connection.send(stream.Resize(*pty.window_size(1)))
 
-    wanted: dict[int, Callable[[int, FrameType | None], None]]
-    if terminal:
+    wanted: dict[int, Callable[[int, FrameType | None], None]] = {}
+    if side.terminal:
         wanted = {signal.SIGWINCH: follow_window}
-    else:
+    elif side.proxy:
         wanted = {n: pass_on for n in signal.valid_signals() - NOT_PASSED_ON if n < signal.SIGRTMIN}
     before = {n: signal.signal(n, h) for n, h in wanted.items() if signal.getsignal(n) is not signal.SIG_IGN}
     try:

@@ -16,6 +16,7 @@ from ..paths import Paths
 from ..storage import drivers
 from ..storage.driver import LayerStack, StorageDriver
 from . import rootfs, seccomp
+from .program import Program
 
 OWN_NAMESPACES = (
     ns.CLONE_NEWUSER
@@ -29,15 +30,6 @@ OWN_NAMESPACES = (
 
 
 @dataclass(frozen=True)
-class Stdio:
-    """The container's ends of its streams, -1 for each that the terminal takes the place of."""
-
-    stdin: int
-    stdout: int
-    stderr: int
-
-
-@dataclass(frozen=True)
 class Bundle:
     """One start of one container.
 
@@ -46,9 +38,7 @@ class Bundle:
         target: where the root file system is mounted, relative to the store like the parts of `stack`. Of what PID 1
             has from before clone(2), only its working directory is in the new mount namespace: a descriptor still
             refers to a mount of the old one, on which nothing can be mounted (EINVAL).
-        window: (rows, columns) of the terminal at its start.
-        filter: the compiled seccomp program; None for none.
-        debug: send tracebacks along with failures.
+        program: what PID 1 becomes.
     """
 
     record: Record
@@ -59,10 +49,7 @@ class Bundle:
     stack: LayerStack
     target: str
     plan: tuple[rootfs.Operation, ...]
-    capabilities: frozenset[Cap]
-    filter: seccomp.Filter | None
-    window: tuple[int, int]
-    debug: bool = False
+    program: Program
 
 
 def assemble(paths: Paths, container: Container, idmap: IdMap, window: tuple[int, int], *, debug: bool) -> Bundle:
@@ -79,7 +66,6 @@ def assemble(paths: Paths, container: Container, idmap: IdMap, window: tuple[int
             hint="give the account its former ranges in /etc/subuid and /etc/subgid back, or make the container anew",
         )
     where = f"containers/{record.id}"
-    granted = capabilities.resolve(record.spec.cap_add, record.spec.cap_drop, record.spec.privileged)
     return Bundle(
         record=record,
         idmap=idmap,
@@ -89,8 +75,27 @@ def assemble(paths: Paths, container: Container, idmap: IdMap, window: tuple[int
         stack=LayerStack(record.layers, f"{where}/upper", f"{where}/work"),
         target=f"{where}/root",
         plan=plan(record, idmap),
+        program=main_program(record.spec, paths, idmap, window, debug),
+    )
+
+
+def main_program(spec: Spec, paths: Paths, idmap: IdMap, window: tuple[int, int], debug: bool) -> Program:
+    """The container's own command."""
+    granted = capabilities.resolve(spec.cap_add, spec.cap_drop, spec.privileged)
+    return Program(
+        argv=spec.argv,
+        env=spec.env,
+        workdir=spec.workdir,
+        user=spec.user,
+        group_add=spec.group_add,
+        tty=spec.tty,
+        stdin_open=spec.stdin_open,
+        init=spec.init,
+        ulimits=spec.ulimits,
+        no_new_privileges=spec.no_new_privileges,
         capabilities=granted,
-        filter=_filter(record.spec, granted, paths),
+        filter=_filter(spec, granted, paths),
+        idmap=idmap,
         window=window,
         debug=debug,
     )

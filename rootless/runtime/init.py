@@ -6,25 +6,19 @@ no module can be imported any more. What fails is told over the channel as the u
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import signal
 import socket
 import struct
-import traceback
 from typing import NoReturn
 
-from ..container.record import Spec
-from ..errors import CommandError, RootlessError
 from ..kernel import mount as m
 from ..kernel import namespaces as ns
-from ..kernel import process, pty
-from . import privileges, reaper, rootfs, users
-from .bundle import Bundle, Stdio
-from .channel import Channel, Console, Failed, Mapped, Prepared, Proceed
-
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from ..kernel import pty
+from . import rootfs
+from .bundle import Bundle
+from .channel import Channel, Mapped
+from .program import Stdio, become, connect_streams, cut_ties, report, wait_for
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # netdevice(7)
 
@@ -32,47 +26,15 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # netdevice(7)
 def run(bundle: Bundle, stdio: Stdio, channel: Channel, server: socket.socket | None) -> NoReturn:
     """The body of PID 1. Ends by execve(2), or with a `Failed` on the channel."""
     try:
-        _wait_for(channel, Mapped)
-        _cut_ties()
+        wait_for(channel, Mapped)
+        cut_ties()
         console = _build(bundle, server)
-        _connect_streams(stdio, console, channel)
-        _become(bundle, channel)
-    except RootlessError as problem:
-        code = problem.exit_code if isinstance(problem, CommandError) else 125
-        _report(bundle, channel, problem.message, problem.hint, code)
-    except BaseException as problem:  # there is no caller above who could tell it
-        _report(bundle, channel, f"the container could not be set up: {problem}", "", 125)
+        connect_streams(stdio, console, channel)
+        become(bundle.program, channel)
+    except BaseException as problem:
+        report(bundle.program, channel, problem)
     finally:
         os._exit(1)
-
-
-def _report(bundle: Bundle, channel: Channel, message: str, hint: str, code: int) -> None:
-    trace = traceback.format_exc() if bundle.debug else ""
-    channel.send(Failed(message, hint, code, trace))
-
-
-def _wait_for(channel: Channel, kind: type[Mapped] | type[Proceed]) -> None:
-    message, _ = channel.receive()
-    if not isinstance(message, kind):  # the monitor is gone: nobody would ever wait for this process
-        os._exit(1)
-
-
-def _cut_ties() -> None:
-    """Leave what the engine's process carries: its session, keyring, umask; and die when the monitor dies.
-
-    PR_SET_PDEATHSIG comes after the change of credentials that clone(2) made (a later one clears it, prctl(2)). A
-    monitor that died before is noticed at the next `_wait_for`.
-    """
-    process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Until execve(2) this is a Python of the host's: a container that shares the pid namespace must not look into it.
-    process.prctl(process.PR_SET_DUMPABLE, 0)
-    os.setsid()
-    os.umask(0o022)
-    try:
-        process.new_session_keyring()
-    except OSError as problem:
-        if problem.errno not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):  # a kernel without keyrings has none to leak
-            raise
 
 
 def _build(bundle: Bundle, server: socket.socket | None) -> tuple[int, int] | None:
@@ -104,7 +66,7 @@ def _loopback_up() -> None:
 def _open_console(bundle: Bundle, root_fd: int) -> tuple[int, int]:
     """A terminal of the container's own devpts, as its /dev/console too: (controlling side, terminal side)."""
     controller, terminal, number = pty.open_pair(f"/proc/self/fd/{root_fd}/dev/pts/ptmx")
-    pty.set_window_size(terminal, *bundle.window)
+    pty.set_window_size(terminal, *bundle.program.window)
     rootfs.Bind(f"/proc/self/fd/{root_fd}/dev/pts/{number}", "/dev/console").execute(rootfs.Root(root_fd))
     return controller, terminal
 
@@ -119,100 +81,3 @@ def _pivot(root_fd: int) -> None:
     m.pivot_root(".", ".")
     m.umount(".", m.MNT_DETACH)
     os.chdir("/")
-
-
-def _connect_streams(stdio: Stdio, console: tuple[int, int] | None, channel: Channel) -> None:
-    """Descriptors 0, 1 and 2: the terminal, or the pipes to the monitor."""
-    if console is not None:
-        controller, terminal = console
-        channel.send(Console(), controller)
-        os.close(controller)
-        pty.make_controlling(terminal)
-        for number in range(3):
-            os.dup2(terminal, number)
-        os.close(terminal)
-        return
-    for number, fd in enumerate((stdio.stdin, stdio.stdout, stdio.stderr)):
-        os.dup2(fd, number)
-
-
-def _become(bundle: Bundle, channel: Channel) -> None:
-    """Be the user, with the capabilities and limits that are meant for it, and execute the command."""
-    spec = bundle.record.spec
-    user = users.look_up(spec.user, spec.group_add, bundle.idmap)
-    for number in range(3):
-        # As a non-root user the command may open /dev/stdout, which the kernel checks against the pipe's owner.
-        _give(number, user.uid, user.gid)
-    environment = _environment(spec, user.home)
-    os.makedirs(spec.workdir, exist_ok=True)
-    privileges.drop(bundle, user)
-    _enter_workdir(spec.workdir)
-    path = find_command(spec.argv[0], environment.get("PATH", DEFAULT_PATH))
-    channel.send(Prepared())
-    _wait_for(channel, Proceed)
-    if spec.init:
-        reaper.split(channel)
-    _reset_signals()
-    process.close_from(3, frozenset({channel.fileno()}))
-    try:
-        os.execve(path, spec.argv, environment)
-    except OSError as problem:
-        raise CommandError(f'exec: "{spec.argv[0]}": {_reason(problem)}', exit_code=126) from problem
-
-
-def _give(fd: int, uid: int, gid: int) -> None:
-    try:
-        os.fchown(fd, uid, gid)
-    except OSError:
-        return  # /dev/null of the host's: everybody may open it
-
-
-def _environment(spec: Spec, home: str) -> dict[str, str]:
-    environment = {}
-    for item in spec.env:
-        name, _, value = item.partition("=")
-        environment[name] = value
-    if not environment.get("HOME"):
-        environment["HOME"] = home
-    return environment
-
-
-def _enter_workdir(path: str) -> None:
-    try:
-        os.chdir(path)
-    except OSError as problem:
-        raise CommandError(f"chdir to the working directory {path}: {_reason(problem)}", exit_code=126) from problem
-
-
-def find_command(command: str, path: str) -> str:
-    """The file that execve(2) gets for `command`: itself when it holds a slash, else the first match on `path`.
-
-    Raises:
-        CommandError: 127 when there is none, 126 when there are only ones that can't be executed; in Docker's words.
-    """
-    if "/" in command:
-        if not os.path.exists(command):
-            raise CommandError(f'exec: "{command}": stat {command}: no such file or directory', exit_code=127)
-        candidates = [command]
-    else:
-        candidates = [f"{directory or '.'}/{command}" for directory in path.split(":")] if command else []
-    found = [c for c in candidates if os.path.isfile(c) or "/" in command]
-    for candidate in found:
-        if os.path.isfile(candidate) and os.access(candidate, os.X_OK, effective_ids=True):
-            return candidate
-    if found:
-        reason = "is a directory" if os.path.isdir(found[0]) else "permission denied"
-        raise CommandError(f'exec: "{command}": {reason}', exit_code=126)
-    raise CommandError(f'exec: "{command}": executable file not found in $PATH', exit_code=127)
-
-
-def _reset_signals() -> None:
-    """Every signal as a new program expects it: an ignored one stays ignored over execve(2), and Python ignores two."""
-    for number in signal.valid_signals():
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-
-
-def _reason(problem: OSError) -> str:
-    return (problem.strerror or str(problem)).lower()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -27,16 +27,24 @@ from ..container.store import Container, Containers, Hold
 from ..errors import RootlessError
 from ..kernel import process
 from ..paths import Paths
-from . import stream
+from . import control, freeze, stage, stream
 from .bundle import assemble
+from .channel import Channel
 from .logs import LogWriter
+from .program import Stdio
 from .start import ClientGoneError, Running, StartError, begin, end
+
+if TYPE_CHECKING:
+    from .monitor import Monitor
 
 PATIENCE_MS = 30
 """How long the end of PID 1 is waited for before trio is imported."""
 
 SERVER_TIMEOUT_MS = 5000
 """How long the file system's process may take to end after its mount is gone."""
+
+DRAIN_TIMEOUT = 10.0
+"""Seconds for which an ended container's last output waits for a client that does not read."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +54,16 @@ class Order:
     Attributes:
         prepare: gives the container, made just now or before, with its lock held.
         fresh: the container was made for this start: if it comes to nothing, nothing shall remain.
+        attached: the command stays, to see the output.
+        stdin: what it sends is the container's input.
         window: (rows, columns) of the terminal at its start.
     """
 
     paths: Paths
     prepare: Callable[[], tuple[Container, Hold]]
     fresh: bool
+    attached: bool
+    stdin: bool
     window: tuple[int, int] = (24, 80)
     debug: bool = False
 
@@ -60,34 +72,35 @@ def run(order: Order, client: stream.Connection) -> NoReturn:
     """The body of the monitor, in a child of the command."""
     code = 1
     try:
-        _detach(client, order.debug)
+        detach(client, order.debug)
         code = _Keeper(order, client).keep()
     except ClientGoneError:
         code = 0  # nobody is there to be told
     except RootlessError as problem:
-        _tell_failure(client, problem, order.debug)
+        tell_failure(client, problem, order.debug)
     except Exception as problem:
         traceback.print_exc()
-        _tell_failure(client, RootlessError(f"the monitor failed: {problem!r}"), order.debug)
+        tell_failure(client, RootlessError(f"the monitor failed: {problem!r}"), order.debug)
     finally:
         os._exit(code)
 
 
-def _tell_failure(client: stream.Connection, problem: RootlessError, debug: bool) -> None:
+def tell_failure(client: stream.Connection, problem: RootlessError, debug: bool) -> None:
+    """Tell the command why nothing was started."""
     code = problem.exit_code if isinstance(problem, StartError) else 125
     trace = getattr(problem, "traceback", "") or (traceback.format_exc() if debug else "")
     with suppress(OSError):
         client.send(stream.StartFailed(problem.message, problem.hint, code, trace))
 
 
-def _detach(client: stream.Connection, debug: bool) -> None:
+def detach(client: stream.Connection, debug: bool, keep: frozenset[int] = frozenset()) -> None:
     """A session of its own, none of the command's descriptors: whoever reads the command's output sees its end."""
     os.setsid()
     process.set_name("rootless-monitor")
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(2 if debug else 3):
         os.dup2(null, number)
-    process.close_from(3, client.filenos())
+    process.close_from(3, client.filenos() | keep)
     os.chdir("/")
 
 
@@ -101,121 +114,196 @@ class _Keeper:
 
     def keep(self) -> int:
         """From nothing to the container's end. Returns this process's exit code."""
-        container, hold = self.order.prepare()
+        self.container, hold = self.order.prepare()
         with hold:
-            _log_errors_to(container.directory / "monitor.log", self.order.debug)
-            self.room_fd = room.open_room(self.paths, self.idmap, hold=True)
+            _log_errors_to(self.container.directory / "monitor.log", self.order.debug)
             try:
-                running = self._start(container)
-                self._keep_running(container, running)
+                self._keep_started(self._start(self.client))
             finally:
                 room.forget(self.paths, self.idmap)
+                control.stop_listening(self.paths, self.container.id)
         return 0
 
-    def _start(self, container: Container) -> Running:
-        state = container.stored_state()
+    # --- the start -----------------------------------------------------------------------------------------------
+
+    def _start(self, client: stream.Connection | None) -> Running:
+        state = self.container.stored_state()
         try:
             step(state.status, Event.START)
-            bundle = assemble(self.paths, container, self.idmap, self.order.window, debug=self.order.debug)
-            running = begin(bundle, self.room_fd, self.client)
+            self.room_fd = room.open_room(self.paths, self.idmap, hold=True)
+            self.listener = control.listen(self.paths, self.container.id)
+            running = self._begin(client)
         except ClientGoneError:
             if self.order.fresh:
-                self._remove(container)
+                self._remove()
             raise
         except RootlessError as problem:
-            self._note_failure(container, state, problem)
+            self._note_failure(state, problem)
             raise
-        self._note_start(container, state, running)
+        self._note_start(state, running)
+        if client is not None:
+            with suppress(OSError):  # a command that was killed in this moment leaves the container running
+                client.send(stream.Started(self.container.id))
         return running
 
-    def _note_failure(self, container: Container, state: State, problem: RootlessError) -> None:
+    def _begin(self, client: stream.Connection | None) -> Running:
+        bundle = assemble(self.paths, self.container, self.idmap, self.order.window, debug=self.order.debug)
+
+        def body(stdio: Stdio, channel: Channel) -> NoReturn:
+            stage.run(bundle, stdio, self.room_fd, channel)
+
+        return begin(body, bundle.program, client, keep_namespaces=True)
+
+    def _note_failure(self, state: State, problem: RootlessError) -> None:
         """As in Docker: a container that could not be started stays, unless --rm says otherwise."""
-        if container.spec.auto_remove:
-            self._remove(container)
+        if self.container.spec.auto_remove:
+            self._remove()
             return
         code = problem.exit_code if isinstance(problem, StartError) else 125
-        failed = msgspec.structs.replace(
-            state, status=step(state.status, Event.START_FAILED), monitor=0, exit_code=code, error=str(problem)
+        status = step(state.status, Event.START_FAILED)
+        self._write(state, status=status, monitor=0, exit_code=code, error=str(problem))
+
+    def _note_start(self, state: State, running: Running) -> None:
+        self._write(
+            state,
+            status=step(state.status, Event.START),
+            pid=running.pid,
+            pid_started=process.start_time(running.pid),
+            monitor=os.getpid(),
+            monitor_started=process.start_time(os.getpid()),
+            namespaces=running.namespaces,
+            boot_id=process.boot_id(),
+            machine_id=process.machine_id(),
+            host=os.uname().nodename,
+            started_at=now(),
+            finished_at="",
+            exit_code=0,
+            error="",
+            stopped=False,
         )
-        container.write_state(failed)
 
-    def _note_start(self, container: Container, state: State, running: Running) -> None:
-        container.write_state(
-            msgspec.structs.replace(
-                state,
-                status=step(state.status, Event.START),
-                pid=running.pid,
-                pid_started=process.start_time(running.pid),
-                monitor=os.getpid(),
-                monitor_started=process.start_time(os.getpid()),
-                boot_id=process.boot_id(),
-                machine_id=process.machine_id(),
-                host=os.uname().nodename,
-                started_at=now(),
-                finished_at="",
-                exit_code=0,
-                error="",
-            )
+    def _write(self, state: State, **changes: object) -> None:
+        self.container.write_state(msgspec.structs.replace(state, **changes))
+
+    # --- from the start to the end ---------------------------------------------------------------------------------
+
+    def _keep_started(self, running: Running) -> None:
+        watch = Watch(running, LogWriter(self.container.directory / "log"), self.client, attached=self.order.attached)
+        code = watch.until_the_end(self.order.stdin, self._monitor)
+        self._note_end(code, watch)
+        control.hang_up(self.listener)
+        watch.tell_end(code)
+
+    def _monitor(self, running: Running, log: LogWriter | None) -> Monitor:
+        from .monitor import Monitor
+
+        spec = self.container.spec
+        return Monitor(
+            running,
+            log,
+            listener=self.listener,
+            stdin_once=not spec.detached,
+            pause=lambda paused: self._pause(running, paused),
         )
-        with suppress(OSError):  # it is started now: a command that was killed in this moment leaves it running
-            self.client.send(stream.Started(container.id))
 
-    def _keep_running(self, container: Container, running: Running) -> None:
-        log = LogWriter(container.directory / "log")
-        error = ""
-        if not _ended_within(running.pidfd, PATIENCE_MS):
-            from .monitor import Monitor
+    def _pause(self, running: Running, paused: bool) -> None:
+        state = self.container.stored_state()
+        status = step(state.status, Event.PAUSE if paused else Event.UNPAUSE)
+        if not paused:
+            freeze.resume(running.pid)
+        elif not freeze.stop(running.pid):
+            freeze.resume(running.pid)
+            raise RootlessError(f"container {self.container.name} makes processes faster than they can be stopped")
+        self._write(state, status=status)
 
-            monitor = Monitor(running, log, None if container.spec.detached else self.client)
-            monitor.run()
-            if monitor.server_lost:
-                error = "the process of its file system ended before it"
+    def _note_end(self, code: int, watch: Watch) -> None:
+        """Write the end down, and remove the container if it asked for that."""
+        state = self.container.stored_state()
+        status = step(state.status, Event.EXIT)
+        changes = {"pid": 0, "monitor": 0, "namespaces": {}, "exit_code": code, "finished_at": now()}
+        self._write(state, status=status, error=watch.error, stopped=watch.stopped, **changes)
+        if self.container.spec.auto_remove:
+            try:
+                self._remove()
+            except RootlessError as problem:
+                traceback.print_exc()
+                watch.error = str(problem)
+
+    def _remove(self) -> None:
+        Containers(self.paths).remove(self.container)
+
+
+class Watch:
+    """One run of a process, from its start to the last byte of its output; first without trio, then with it.
+
+    Attributes:
+        error: what went wrong with it, if it did not end by itself.
+        stopped: somebody asked for the end.
+    """
+
+    def __init__(self, running: Running, log: LogWriter | None, client: stream.Connection, *, attached: bool) -> None:
+        self.running = running
+        self.log = log
+        self.attached = [client] if attached else []
+        self.waiting: list[stream.Connection] = []
+        self.error = ""
+        self.stopped = False
+
+    def until_the_end(self, stdin: bool, make: Callable[[Running, LogWriter | None], Monitor]) -> int:
+        """Wait for the end of the process; its exit code, 128 + n for signal n."""
+        if not _ended_within(self.running.pidfd, PATIENCE_MS):
+            self._attend(stdin, make(self.running, self.log))
+        running = self.running
         status = end(running.pid, running.pidfd)
+        for fd in running.namespaces.values():
+            os.close(fd)
         if running.server:
             # It ends by itself when the container's mount namespace, and with it the mount, is gone.
             _ended_within(running.server_pidfd, SERVER_TIMEOUT_MS)
             end(running.server, running.server_pidfd)
-        self._drain(running, log)
-        log.close()
+        self._drain()
+        if self.log is not None:
+            self.log.close()
         code = os.waitstatus_to_exitcode(status)
-        self._note_end(container, code if code >= 0 else 128 - code, error)
+        return code if code >= 0 else 128 - code
 
-    def _drain(self, running: Running, log: LogWriter) -> None:
+    def _attend(self, stdin: bool, monitor: Monitor) -> None:
+        monitor.run(self.attached[0] if self.attached else None, stdin=stdin)
+        self.attached = [client.connection for client in monitor.clients if not client.gone]
+        self.waiting = monitor.waiting
+        self.stopped = monitor.stopped
+        if monitor.server_lost:
+            self.error = "the process of its file system ended before it"
+
+    def _drain(self) -> None:
         """What was written and not yet read. Nobody can write any more: the pid namespace is gone."""
-        self.client.data.setblocking(True)
-        for number, fd in running.outputs.items():
+        for client in self.attached:
+            client.data.setblocking(True)
+            client.data.settimeout(DRAIN_TIMEOUT)
+        for number, fd in self.running.outputs.items():
             os.set_blocking(fd, False)
             with suppress(OSError):  # EAGAIN, or a terminal's EIO: there is no more
                 while data := os.read(fd, stream.CHUNK):
-                    log.write(number, data)
-                    with suppress(OSError):
-                        self.client.data.sendall(stream.frame(number, data))
+                    self._deliver(number, data)
+            os.close(fd)
 
-    def _note_end(self, container: Container, code: int, error: str) -> None:
-        """Write the end down, remove the container if it asked for that, and then tell the client."""
-        state = container.stored_state()
-        ended = msgspec.structs.replace(
-            state,
-            status=step(state.status, Event.EXIT),
-            pid=0,
-            monitor=0,
-            exit_code=code,
-            finished_at=now(),
-            error=error,
-        )
-        container.write_state(ended)
-        if container.spec.auto_remove:
+    def _deliver(self, number: int, data: bytes) -> None:
+        if self.log is not None:
+            self.log.write(number, data)
+        for client in list(self.attached):
             try:
-                self._remove(container)
-            except RootlessError as problem:
-                traceback.print_exc()
-                error = str(problem)
-        with suppress(OSError):
-            self.client.data.shutdown(socket.SHUT_WR)
-            self.client.send(stream.Exited(code, error))
+                client.data.sendall(stream.frame(number, data))
+            except OSError:  # gone, or stuck
+                self.attached.remove(client)
 
-    def _remove(self, container: Container) -> None:
-        Containers(self.paths).remove(container)
+    def tell_end(self, code: int) -> None:
+        """Tell everybody who is attached or waits."""
+        for client in self.attached:
+            with suppress(OSError):
+                client.data.shutdown(socket.SHUT_WR)
+        for client in (*self.attached, *self.waiting):
+            with suppress(OSError):
+                client.send(stream.Exited(code, self.error))
 
 
 def _ended_within(pidfd: int, milliseconds: int) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from ..errors import CommandError, RootlessError
-from . import keeper, stream
+from . import execkeeper, keeper, stream
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,18 @@ def launch(order: keeper.Order) -> Started:
         RootlessError: it could not be started, in the monitor's words.
         CommandError: because of the command: 126 or 127.
     """
+    return _fork(lambda client: keeper.run(order, client))
+
+
+def launch_exec(order: execkeeper.ExecOrder) -> Started:
+    """Fork the keeper of another process in a running container, and wait until that runs. As `launch`."""
+    return _fork(lambda client: execkeeper.run(order, client))
+
+
+def _fork(body: Callable[[stream.Connection], NoReturn]) -> Started:
     ours, theirs = stream.Connection.pair()
     if os.fork() == 0:
-        keeper.run(order, theirs)
+        body(theirs)
     theirs.close()
     match ours.receive():
         case stream.Started(container_id):
@@ -36,7 +47,7 @@ def launch(order: keeper.Order) -> Started:
         case stream.StartFailed(message, hint, exit_code, trace):
             raise _failure(message, hint, exit_code, trace)
         case _:
-            raise RootlessError("the monitor was killed before the container was started", hint="try again")
+            raise RootlessError("the monitor was killed before the start", hint="try again")
 
 
 def _failure(message: str, hint: str, exit_code: int, trace: str) -> RootlessError:

@@ -1,4 +1,4 @@
-"""The monitor of a running container, under trio: one task a concern, until PID 1 has ended.
+"""The monitor of a running container, under trio: one task a concern, until the container has ended.
 
 trio is imported here, at the top, and this module only by a monitor whose container outlives its first moments
 (keeper.py). Nothing in it forks.
@@ -7,15 +7,20 @@ trio is imported here, at the top, and this module only by a monitor whose conta
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
+import socket
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
 import trio
 
+from ..errors import RootlessError
 from ..kernel import pty
 from . import stream
+from .clients import Client
 from .logs import LogWriter
 from .start import Running
 
@@ -25,77 +30,164 @@ but a descriptor that it passed out of the container may keep a pipe open for ev
 
 
 class Monitor:
-    """The tasks around one running container."""
+    """The tasks around one running container, or around one process of `exec`.
 
-    def __init__(self, running: Running, log: LogWriter, client: stream.Connection | None) -> None:
+    Attributes:
+        clients: those attached; their end is told by the keeper.
+        waiting: connections that want to hear of the end, likewise.
+        stopped: somebody asked for the end.
+        server_lost: the file system's process ended before the container.
+    """
+
+    def __init__(
+        self,
+        running: Running,
+        log: LogWriter | None,
+        *,
+        listener: socket.socket | None = None,
+        stdin_once: bool = True,
+        pause: Callable[[bool], None] | None = None,
+    ) -> None:
         self.running = running
         self.log = log
-        self.client = client
+        self.listener = listener
+        self.stdin_once = stdin_once
+        self.pause = pause
+        self.clients: list[Client] = []
+        self.waiting: list[stream.Connection] = []
+        self.stopped = False
         self.server_lost = False
+        self._stdin_closed = running.stdin < 0
 
-    def run(self) -> None:
-        """Return when PID 1 has ended (it is not yet reaped) and its output has been passed on."""
+    def run(self, first: stream.Connection | None, *, stdin: bool) -> None:
+        """Return when the process has ended (it is not yet reaped) and its output has been passed on.
+
+        Args:
+            first: the connection of the command that started it, if it stays attached.
+            stdin: what that one sends is the container's input.
+        """
         for fd in (self.running.stdin, *self.running.outputs.values()):
             if fd >= 0:
                 os.set_blocking(fd, False)
-        trio.run(self._watch)
+        trio.run(self._watch, first, stdin)
 
-    async def _watch(self) -> None:
-        async with trio.open_nursery() as attending:
-            if self.client is not None:
-                self.client.data.setblocking(False)
-                self.client.messages.setblocking(False)
-                attending.start_soon(self._relay_input, self.client)
-                attending.start_soon(self._obey, self.client)
+    async def _watch(self, first: stream.Connection | None, stdin: bool) -> None:
+        async with trio.open_nursery() as self._attending:
+            if first is not None:
+                self._welcome(Client(first, stdin=stdin))
+            if self.listener is not None:
+                self._attending.start_soon(self._accept, self.listener)
             if self.running.server_pidfd >= 0:
-                attending.start_soon(self._watch_server)
+                self._attending.start_soon(self._watch_server)
             async with trio.open_nursery() as relaying:
                 for number, fd in self.running.outputs.items():
                     relaying.start_soon(self._relay_output, number, fd)
                 await trio.lowlevel.wait_readable(self.running.pidfd)
                 relaying.cancel_scope.deadline = trio.current_time() + DRAIN_TIMEOUT
-            attending.cancel_scope.cancel()
+            for client in self.clients:
+                await client.flush()
+            self._attending.cancel_scope.cancel()
+
+    # --- the container's streams ---------------------------------------------------------------------------------
 
     async def _relay_output(self, number: int, fd: int) -> None:
         while data := await _read(fd):
-            self.log.write(number, data)
-            if self.client is not None:
-                await self._send(self.client, stream.frame(number, data))
+            if self.log is not None:
+                self.log.write(number, data)
+            for client in list(self.clients):
+                await client.offer(number, data)
 
-    async def _send(self, client: stream.Connection, data: bytes) -> None:
-        try:
-            await _write(client.data.fileno(), data)
-        except OSError:  # it is gone, or stopped reading for good; the log has everything
-            self.client = None
-
-    async def _relay_input(self, client: stream.Connection) -> None:
-        """The client's bytes to the container, whose input ends with them, unless it is a terminal."""
-        stdin = self.running.stdin
+    async def _relay_input(self, client: Client) -> None:
+        """The client's bytes to the container. With their end the container's input ends, if it was opened for once."""
         with suppress(OSError):
-            while data := await _read(client.data.fileno()):
-                if stdin >= 0:
-                    await _write(stdin, data)
-        if stdin >= 0 and self.running.console < 0:
-            os.close(stdin)
+            while data := await _read(client.connection.data.fileno()):
+                if not self._stdin_closed:
+                    await _write(self.running.stdin, data)
+        if self.stdin_once and self.running.console < 0 and not self._stdin_closed:
+            self._stdin_closed = True
+            os.close(self.running.stdin)
 
-    async def _obey(self, client: stream.Connection) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(client.messages)
-            try:
-                message = client.receive()
-            except BlockingIOError:
-                continue
-            except (OSError, msgspec.MsgspecError):
-                return
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError, ValueError):
+            signal.pidfd_send_signal(self.running.pidfd, number)
+
+    # --- who is attached -----------------------------------------------------------------------------------------
+
+    def _welcome(self, client: Client) -> None:
+        self.clients.append(client)
+        self._attending.start_soon(self._serve, client)
+
+    async def _serve(self, client: Client) -> None:
+        async with trio.open_nursery() as serving:
+            serving.start_soon(client.send_queue)
+            if client.stdin and self.running.stdin >= 0:
+                serving.start_soon(self._relay_input, client)
+            await self._obey(client.connection)
+            client.leave()
+            self.clients.remove(client)
+            serving.cancel_scope.cancel()
+        client.connection.close()
+
+    async def _obey(self, connection: stream.Connection) -> None:
+        """Do what an attached client says, until it is gone."""
+        while (message := await _receive(connection)) is not None:
             match message:
                 case stream.Signal(number):
-                    with suppress(ProcessLookupError, ValueError):
-                        signal.pidfd_send_signal(self.running.pidfd, number)
+                    self._signal(number)
                 case stream.Resize(rows, columns) if self.running.console >= 0:
                     with suppress(OSError):
                         pty.set_window_size(self.running.console, rows & 0xFFFF, columns & 0xFFFF)
-                case None:
-                    return
+
+    # --- who connects later --------------------------------------------------------------------------------------
+
+    async def _accept(self, listener: socket.socket) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                connection.setblocking(False)
+                self._attending.start_soon(self._answer, connection)
+
+    async def _answer(self, messages: socket.socket) -> None:
+        """One request on a new connection."""
+        request, fds = await _first_request(messages)
+        connection = stream.Connection(messages, messages)
+        match request, fds:
+            case stream.Attach(stdin), [fd]:
+                self._welcome(Client(stream.Connection(socket.socket(fileno=fd), messages), stdin=stdin))
+                return
+            case stream.Wait(), []:
+                self.waiting.append(connection)
+            case stream.Stop(number, timeout), []:
+                self.waiting.append(connection)
+                await self._stop(number, timeout)
+            case stream.Pause() | stream.Unpause(), []:
+                self._do(connection, lambda: self._set_paused(isinstance(request, stream.Pause)))
+            case _:
+                for fd in fds:
+                    os.close(fd)
+                messages.close()
+
+    async def _stop(self, number: int, patience: float) -> None:
+        self.stopped = True
+        self._signal(number)
+        await trio.sleep(patience if patience >= 0 else math.inf)
+        self._signal(signal.SIGKILL)
+
+    def _set_paused(self, paused: bool) -> None:
+        if self.pause is None:
+            raise RootlessError("only a container can be paused")
+        self.pause(paused)
+
+    def _do(self, connection: stream.Connection, work: Callable[[], None]) -> None:
+        answer: stream.AnyMessage = stream.Done()
+        try:
+            work()
+        except RootlessError as problem:
+            answer = stream.Refused(str(problem))
+        with suppress(OSError):
+            connection.send(answer)
+        connection.close()
 
     async def _watch_server(self) -> None:
         """Without its file system a container can only hang or fail: it is ended, with the reason.
@@ -107,14 +199,40 @@ class Monitor:
         if _left_with_zero(self.running.server_pidfd):
             return
         self.server_lost = True
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.running.pidfd, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
 
 
 def _left_with_zero(pidfd: int) -> bool:
     """How an ended child ended, without reaping it."""
     ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     return ended is not None and ended.si_code == os.CLD_EXITED and ended.si_status == 0
+
+
+async def _receive(connection: stream.Connection) -> stream.AnyMessage | None:
+    """A client's next message; None when it is gone, or speaks another language."""
+    while True:
+        await trio.lowlevel.wait_readable(connection.messages)
+        try:
+            return connection.receive()
+        except BlockingIOError:
+            continue
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+
+async def _first_request(messages: socket.socket) -> tuple[stream.AnyMessage | None, list[int]]:
+    while True:
+        await trio.lowlevel.wait_readable(messages)
+        try:
+            packet, fds, _, _ = socket.recv_fds(messages, stream.CHUNK, 4, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            continue
+        except OSError:
+            return None, []
+        try:
+            return (stream.decode(packet) if packet else None), fds
+        except msgspec.MsgspecError:
+            return None, fds
 
 
 async def _read(fd: int) -> bytes:

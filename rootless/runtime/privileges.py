@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from typing import TYPE_CHECKING
 
 from ..container.record import Ulimit
 from ..errors import UnavailableError
 from ..kernel import caps, process, seccomp
-from .bundle import Bundle
 from .users import User
+
+if TYPE_CHECKING:
+    from .program import Program
 
 LIMITS = {
     "core": resource.RLIMIT_CORE,
@@ -31,8 +34,8 @@ LIMITS = {
 """The resources of `--ulimit`, by Docker's names (setrlimit(2))."""
 
 
-def drop(bundle: Bundle, user: User) -> None:
-    """Become `user` with the bundle's capabilities, limits and system call filter; no way leads back.
+def drop(program: Program, user: User) -> None:
+    """Become `user` with the program's capabilities, limits and system call filter; no way leads back.
 
     The order is the kernel's: the filter needs CAP_SYS_ADMIN unless no_new_privs is set, so it comes before the
     capabilities go; the bounding set needs CAP_SETPCAP; setuid(2) away from 0 clears the permitted set by itself.
@@ -40,20 +43,19 @@ def drop(bundle: Bundle, user: User) -> None:
     Raises:
         UnavailableError: a limit above the hard limit that the caller has.
     """
-    spec = bundle.record.spec
-    for limit in spec.ulimits:
+    for limit in program.ulimits:
         _limit(limit)
-    if spec.no_new_privileges:
+    if program.no_new_privileges:
         process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
-    if bundle.filter is not None:
-        seccomp.load(bundle.filter.program, bundle.filter.flags)
-    caps.drop_bounding(bundle.capabilities)
-    if not bundle.idmap.single:  # with one id setgroups(2) has been given up
+    if program.filter is not None:
+        seccomp.load(program.filter.program, program.filter.flags)
+    caps.drop_bounding(program.capabilities)
+    if not program.idmap.single:  # with one id setgroups(2) has been given up
         os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
     caps.clear_ambient()
-    held = bundle.capabilities if user.uid == 0 else frozenset()
+    held = program.capabilities if user.uid == 0 else frozenset()
     caps.set_caps(held, held)
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # the change of ids cleared it (prctl(2))
 

@@ -17,8 +17,9 @@ from ..idmap import map_text
 from ..kernel import namespaces as ns
 from ..kernel import process
 from . import init
-from .bundle import Bundle, Stdio
+from .bundle import Bundle
 from .channel import Channel, Cloned, Failed
+from .program import Stdio
 
 
 def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel) -> NoReturn:

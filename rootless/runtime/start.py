@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
-from ..container.record import Spec
 from ..errors import RootlessError
-from . import stage
-from .bundle import Bundle, Stdio
+from ..kernel import namespaces
 from .channel import Channel, Cloned, Console, Failed, Mapped, Prepared, Proceed
+from .program import Program, Stdio
 from .stream import STDERR, STDOUT, Connection
 
 
@@ -42,6 +43,8 @@ class Running:
         stdin: where input goes, -1 when the container has none.
         outputs: what can be read from the container, by stream; the terminal is its stdout.
         console: the controlling side of the terminal, -1 without one.
+        namespaces: a descriptor on each namespace of the process, by its name under /proc/PID/ns. Whoever enters the
+            container takes them from here: PID 1 itself may be undumpable, and then even its owner may not look.
     """
 
     pid: int
@@ -51,24 +54,33 @@ class Running:
     stdin: int
     outputs: dict[int, int]
     console: int
+    namespaces: dict[str, int]
 
 
-def begin(bundle: Bundle, room_fd: int, client: Connection) -> Running:
-    """Start the container that `bundle` describes, for `client`.
+Stage = Callable[[Stdio, Channel], NoReturn]
+"""What runs in the forked stage: makes the process that becomes the command, as a child of the caller."""
+
+
+def begin(stage: Stage, program: Program, client: Connection | None, *, keep_namespaces: bool) -> Running:
+    """Have `stage` start `program`.
+
+    Args:
+        client: on whose behalf; its death before the start ends the start. None for a restart, which is nobody's.
+        keep_namespaces: hold descriptors on the new process's namespaces.
 
     Raises:
-        StartError: what the stage or PID 1 reported; both are gone.
+        StartError: what the stage or the new process reported; both are gone.
         ClientGoneError: see there; likewise.
     """
-    pipes, stdio = _make_pipes(bundle.record.spec)
+    pipes, stdio = _make_pipes(program)
     channel, far = Channel.pair()
     stage_pid = os.fork()
     if stage_pid == 0:
         channel.close()  # PID 1 must see the end of the channel when the monitor dies, not its own copy of this side
-        stage.run(bundle, stdio, room_fd, far)
+        stage(stdio, far)
     far.close()
     _close(stdio.stdin, stdio.stdout, stdio.stderr)
-    handshake = _Handshake(channel, client)
+    handshake = _Handshake(channel, client, keep_namespaces)
     try:
         handshake.run()
     except BaseException:
@@ -89,10 +101,10 @@ class _Pipes:
     outputs: dict[int, int]
 
 
-def _make_pipes(spec: Spec) -> tuple[_Pipes, Stdio]:
-    if spec.tty:
+def _make_pipes(program: Program) -> tuple[_Pipes, Stdio]:
+    if program.tty:
         return _Pipes(-1, {}), Stdio(-1, -1, -1)
-    if spec.stdin_open:
+    if program.stdin_open:
         in_read, in_write = os.pipe2(os.O_CLOEXEC)
     else:
         in_read, in_write = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), -1
@@ -119,20 +131,22 @@ def _close(*fds: int) -> None:
 class _Handshake:
     """The monitor's half of the talk that channel.py draws."""
 
-    def __init__(self, channel: Channel, client: Connection) -> None:
-        self.channel, self.client = channel, client
+    def __init__(self, channel: Channel, client: Connection | None, keep_namespaces: bool) -> None:
+        self.channel, self.client, self.keep_namespaces = channel, client, keep_namespaces
         self.cloned = Cloned(0)
         self.pidfd = self.server_pidfd = self.console = -1
         self.proceeded = False
+        self.namespaces: dict[str, int] = {}
 
     def run(self) -> None:
         """Until the command runs."""
         poll = select.poll()
         poll.register(self.channel.fileno(), select.POLLIN)
-        poll.register(self.client.messages.fileno(), select.POLLRDHUP)
+        client = self.client.messages.fileno() if self.client is not None else -1
+        if client >= 0:
+            poll.register(client, select.POLLRDHUP)
         while True:
-            events = dict(poll.poll())
-            if self.client.messages.fileno() in events:
+            if client in dict(poll.poll()):
                 raise ClientGoneError
             message, fds = self.channel.receive()
             if message is None:
@@ -147,6 +161,9 @@ class _Handshake:
                 self.cloned = message
                 self.pidfd = os.pidfd_open(pid)
                 self.server_pidfd = os.pidfd_open(server) if server else -1
+                if self.keep_namespaces:
+                    flags = namespaces.FILES.items()
+                    self.namespaces = {name: namespaces.open_namespace(pid, flag) for flag, name in flags}
                 self.channel.send(Mapped())
             case Console():
                 (self.console,) = fds
@@ -163,6 +180,7 @@ class _Handshake:
         for pid, pidfd in (self.cloned.pid, self.pidfd), (self.cloned.server, self.server_pidfd):
             if pidfd >= 0:
                 end(pid, pidfd)
+        _close(*self.namespaces.values())
 
     def running(self, pipes: _Pipes) -> Running:
         terminal = self.console >= 0
@@ -174,4 +192,5 @@ class _Handshake:
             stdin=self.console if terminal else pipes.stdin,
             outputs={STDOUT: self.console} if terminal else pipes.outputs,
             console=self.console,
+            namespaces=self.namespaces,
         )

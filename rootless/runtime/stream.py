@@ -61,7 +61,56 @@ class Resize(Message, frozen=True, tag=True):
     columns: int
 
 
-AnyMessage = Started | StartFailed | Exited | Signal | Resize
+class Attach(Message, frozen=True, tag=True):
+    """From a new client, with the far end of its byte socket: from now on, output goes there.
+
+    `stdin`: what it sends is the container's input.
+    """
+
+    stdin: bool
+
+
+class Wait(Message, frozen=True, tag=True):
+    """From a new client: tell me of the end."""
+
+
+class Stop(Message, frozen=True, tag=True):
+    """From a new client: send PID 1 `signal`, after `timeout` seconds SIGKILL (-1: never), and tell me of the end.
+
+    A restart policy does not apply to this end.
+    """
+
+    signal: int
+    timeout: float
+
+
+class Pause(Message, frozen=True, tag=True):
+    """From a new client: let no process of the container run until `Unpause`."""
+
+
+class Unpause(Message, frozen=True, tag=True):
+    """From a new client: let them run again."""
+
+
+class Done(Message, frozen=True, tag=True):
+    """To such a client: it was done."""
+
+
+class Refused(Message, frozen=True, tag=True):
+    """To such a client: it can't be done, and why."""
+
+    message: str
+
+
+class Dropped(Message, frozen=True, tag=True):
+    """To an attached client that did not read for so long that it held the container up: it is attached no more."""
+
+    message: str
+
+
+AnyMessage = (
+    Started | StartFailed | Exited | Signal | Resize | Attach | Wait | Stop | Pause | Unpause | Done | Refused | Dropped
+)
 
 _decoder = msgspec.json.Decoder(AnyMessage)
 
@@ -83,13 +132,13 @@ class Connection:
     def filenos(self) -> frozenset[int]:
         return frozenset({self.data.fileno(), self.messages.fileno()})
 
-    def send(self, message: AnyMessage) -> None:
-        """Say `message`.
+    def send(self, message: AnyMessage, *fds: int) -> None:
+        """Say `message`, with copies of `fds`.
 
         Raises:
             OSError: EPIPE or ECONNRESET when the other side is gone.
         """
-        self.messages.send(msgspec.json.encode(message), socket.MSG_NOSIGNAL)
+        socket.send_fds(self.messages, [msgspec.json.encode(message)], fds, socket.MSG_NOSIGNAL)
 
     def receive(self) -> AnyMessage | None:
         """The next message, waiting for it if the socket is a blocking one; None when the other side is gone.

@@ -1,0 +1,29 @@
+"""`rootless create`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .container_options import container_options, read_options
+from .context import Context
+from .options import Command
+from .run import require_absent, write_cidfile
+
+
+@click.command(cls=Command, at_least=1, interspersed=False, short_help="Create a new container")
+@container_options
+@click.argument("image", required=False)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def create(ctx: click.Context, /, image: str, name: str, cidfile: str, **given: Any) -> None:
+    """Create a new container from IMAGE, without starting it, and print its id."""
+    from ..container import lifecycle
+
+    context: Context = ctx.obj
+    options = read_options(detach=False, **given)
+    require_absent(cidfile)
+    container = lifecycle.create(context.engine, options, image, name)
+    write_cidfile(cidfile, container.id)
+    print(container.id)

@@ -1,0 +1,55 @@
+"""The command's own side of a container's streams: is there a terminal, how large is it, what ends an attachment."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from ..errors import UsageError
+from ..kernel import pty
+from ..runtime import attach as attachment
+from ..runtime import stream
+from ..runtime.detach import DetachKeys
+
+DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
+
+detach_keys_option = click.option(
+    "--detach-keys", default="", metavar="STRING", help="Override the key sequence for detaching a container"
+)
+
+
+def require_terminal(*, tty: bool, interactive: bool) -> None:
+    """Docker's check for `-it`: input that is to come from a terminal must come from one."""
+    if tty and interactive and not os.isatty(0):
+        raise click.ClickException("the input device is not a TTY")
+
+
+def window() -> tuple[int, int]:
+    """The size of the terminal we write to; without one, what a terminal is when nobody says (terminfo's 24 x 80)."""
+    for fd in (1, 0, 2):
+        if os.isatty(fd):
+            return pty.window_size(fd)
+    return 24, 80
+
+
+def attach(connection: stream.Connection, *, stdin: bool, terminal: bool, keys: str = "", proxy: bool = True) -> int:
+    """Stay attached until the end, or until the detach keys are typed; the exit code, 0 after detaching.
+
+    Raises:
+        attachment.Detached: the keys were typed.
+    """
+    wanted = attachment.Terminal(stdin=stdin, terminal=terminal, proxy=proxy, detach=parse_keys(keys))
+    return attachment.attach(connection, wanted)
+
+
+def parse_keys(text: str) -> DetachKeys | None:
+    """`--detach-keys`; empty for Docker's default.
+
+    Raises:
+        UsageError: not a sequence of keys.
+    """
+    try:
+        return DetachKeys.parse(text or DEFAULT_DETACH_KEYS)
+    except ValueError as problem:
+        raise UsageError(f"invalid detach keys ({text}) provided: {problem}") from None

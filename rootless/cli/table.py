@@ -1,0 +1,61 @@
+"""Every command: its place, and its line in the help. Listing them imports none of them."""
+
+from __future__ import annotations
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "attach": ("rootless.cli.attach:attach", "Attach local standard streams to a running container"),
+    "create": ("rootless.cli.create:create", "Create a new container"),
+    "exec": ("rootless.cli.exec_:exec_", "Execute a command in a running container"),
+    "history": ("rootless.cli.history:history", "Show the history of an image"),
+    "image prune": ("rootless.cli.image_prune:image_prune", "Remove unused images"),
+    "images": ("rootless.cli.images:images", "List images"),
+    "import": ("rootless.cli.import_:import_", "Import the contents from a tarball to create a filesystem image"),
+    "inspect": ("rootless.cli.inspect:inspect", "Return low-level information on containers and images"),
+    "kill": ("rootless.cli.stop:kill", "Kill one or more running containers"),
+    "pause": ("rootless.cli.stop:pause", "Pause all processes within one or more containers"),
+    "ps": ("rootless.cli.ps:ps", "List containers"),
+    "restart": ("rootless.cli.stop:restart", "Restart one or more containers"),
+    "rm": ("rootless.cli.rm:rm", "Remove one or more containers"),
+    "rmi": ("rootless.cli.rmi:rmi", "Remove one or more images"),
+    "run": ("rootless.cli.run:run", "Create and run a new container from an image"),
+    "start": ("rootless.cli.start:start", "Start one or more stopped containers"),
+    "stop": ("rootless.cli.stop:stop", "Stop one or more running containers"),
+    "tag": ("rootless.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+    "unpause": ("rootless.cli.stop:unpause", "Unpause all processes within one or more containers"),
+    "version": ("rootless.cli.version:version", "Show the version of the engine and what it stands on"),
+}
+"""Name to (module:attribute, help). A name with a space is a member of a group only."""
+
+GROUPS: dict[str, tuple[str, dict[str, str]]] = {
+    "container": (
+        "Manage containers",
+        {
+            "attach": "attach",
+            "create": "create",
+            "exec": "exec",
+            "inspect": "inspect",
+            "kill": "kill",
+            "ls": "ps",
+            "pause": "pause",
+            "restart": "restart",
+            "rm": "rm",
+            "run": "run",
+            "start": "start",
+            "stop": "stop",
+            "unpause": "unpause",
+        },
+    ),
+    "image": (
+        "Manage images",
+        {
+            "history": "history",
+            "import": "import",
+            "inspect": "inspect",
+            "ls": "images",
+            "prune": "image prune",
+            "rm": "rmi",
+            "tag": "tag",
+        },
+    ),
+}
+"""Docker's groups: their help, and their words with the commands that these stand for."""

@@ -1,0 +1,78 @@
+"""`exec`: another process in a running container, under a monitor of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..errors import ConflictError, UsageError
+from ..kernel.caps import supported
+from ..runtime import enter, execkeeper, launch
+from ..runtime.bundle import main_program
+from ..runtime.program import Program
+from .lifecycle import Engine
+from .spec import merge_environment
+from .state import ALIVE, Status
+from .store import Container
+
+
+@dataclass(frozen=True)
+class ExecOptions:
+    """What the caller asked for; empty where nothing was said.
+
+    Attributes:
+        env: `NAME=value` only.
+        window: (rows, columns) of the terminal at its start.
+    """
+
+    command: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    workdir: str = ""
+    user: str = ""
+    tty: bool = False
+    interactive: bool = False
+    privileged: bool = False
+    detach: bool = False
+    window: tuple[int, int] = (24, 80)
+
+
+def execute(engine: Engine, container: Container, options: ExecOptions) -> launch.Started:
+    """Start a process in `container`. Its namespaces, limits and filter are the container's; it is not PID 1's child.
+
+    Raises:
+        ConflictError: the container does not run, or is paused; in Docker's words.
+        CommandError: 126 or 127, as for a container's own command.
+    """
+    state = container.state()
+    if state.status == Status.PAUSED:
+        raise ConflictError(f"container {container.name} is paused, unpause the container before exec")
+    if state.status not in ALIVE:
+        raise ConflictError(f"container {container.id} is not running")
+    if options.workdir and not options.workdir.startswith("/"):
+        raise UsageError(f"Cwd must be an absolute path: {options.workdir}")
+    program = _program(engine, container, options)
+    order = execkeeper.ExecOrder(
+        program=program,
+        namespaces=enter.open_namespaces(state),
+        attached=not options.detach,
+        stdin=options.interactive and not options.detach,
+        debug=engine.debug,
+    )
+    return launch.launch_exec(order)
+
+
+def _program(engine: Engine, container: Container, options: ExecOptions) -> Program:
+    main = main_program(container.spec, engine.paths, engine.idmap, options.window, engine.debug)
+    program = replace(
+        main,
+        argv=options.command,
+        env=merge_environment(main.env, options.env),
+        workdir=options.workdir or main.workdir,
+        user=options.user or main.user,
+        group_add=() if options.user else main.group_add,
+        tty=options.tty,
+        stdin_open=options.interactive,
+        init=False,
+    )
+    if options.privileged:
+        return replace(program, capabilities=supported(), filter=None)
+    return program

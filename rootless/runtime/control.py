@@ -1,0 +1,97 @@
+"""The control socket of a container: where commands find its monitor.
+
+It lies in the run directory, which only the caller may enter. A command connects, makes one request, and hears the
+answer on the same connection; `attach` sends the far end of its byte socket along with the request.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import ConflictError
+from ..paths import Paths, private_directory
+from .stream import AnyMessage, Attach, Connection
+
+SOCKET = "control"
+BACKLOG = 64
+
+
+def listen(paths: Paths, container_id: str) -> socket.socket:
+    """The monitor's side: a listening socket, close-on-exec and non-blocking.
+
+    What a killed monitor left at its place is removed: the caller holds the container's lock, so nobody listens there.
+    """
+    private_directory(paths.run)
+    directory = paths.runtime_of(container_id)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    path = directory / SOCKET
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    with _reachable(path) as name:
+        listener.bind(name)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def stop_listening(paths: Paths, container_id: str) -> None:
+    """Take the run directory of an ended container away."""
+    shutil.rmtree(paths.runtime_of(container_id), ignore_errors=True)
+
+
+def ask(paths: Paths, container_id: str, request: AnyMessage, *fds: int) -> Connection:
+    """Connect to the monitor of a running container and make a request. The answer is the caller's to receive.
+
+    Raises:
+        ConflictError: nobody listens: it does not run.
+    """
+    messages = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with _reachable(paths.runtime_of(container_id) / SOCKET) as name:
+            messages.connect(name)
+        connection = Connection(messages, messages)
+        connection.send(request, *fds)
+    except OSError as problem:
+        messages.close()
+        raise ConflictError(f"container {container_id[:12]} is not running") from problem
+    return connection
+
+
+@contextmanager
+def _reachable(path: Path) -> Iterator[str]:
+    """A name for the socket of at most 107 bytes (unix(7)), however deep the run directory lies."""
+    if len(os.fsencode(path)) < 108:
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
+
+
+def attach(paths: Paths, container_id: str, *, stdin: bool) -> Connection:
+    """Attach to a running container.
+
+    Raises:
+        ConflictError: it does not run.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs:
+        try:
+            connection = ask(paths, container_id, Attach(stdin), theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
+    return Connection(ours, connection.messages)
+
+
+def hang_up(listener: socket.socket) -> None:
+    """Turn away whoever connected too late: they see the end of the connection, and look at the state instead."""
+    with suppress(OSError):
+        while True:
+            listener.accept()[0].close()

@@ -1,0 +1,77 @@
+"""The process that looks after one process of `exec`: starts it, moves its streams, tells its end.
+
+It is to that process what a monitor is to PID 1, without a container of its own: nothing is written down. Killing the
+command leaves both running, as in Docker; the end of the container ends them.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from ..errors import RootlessError
+from . import enter, stream
+from .channel import Channel
+from .keeper import Watch, detach, tell_failure
+from .logs import LogWriter
+from .program import Program, Stdio
+from .start import ClientGoneError, Running, begin
+
+if TYPE_CHECKING:
+    from .monitor import Monitor
+
+
+@dataclass(frozen=True)
+class ExecOrder:
+    """What the command wants.
+
+    Attributes:
+        namespaces: descriptors on the container's namespaces, by their names under /proc/PID/ns.
+        attached: the command stays, to see the output.
+        stdin: what it sends is the process's input.
+    """
+
+    program: Program
+    namespaces: Mapping[str, int]
+    attached: bool
+    stdin: bool
+    debug: bool = False
+
+
+def run(order: ExecOrder, client: stream.Connection) -> NoReturn:
+    """The body of this process, in a child of the command."""
+    code = 1
+    try:
+        detach(client, order.debug, keep=frozenset(order.namespaces.values()))
+        _keep(order, client)
+        code = 0
+    except ClientGoneError:
+        code = 0
+    except RootlessError as problem:
+        tell_failure(client, problem, order.debug)
+    except Exception as problem:
+        traceback.print_exc()
+        tell_failure(client, RootlessError(f"the process's monitor failed: {problem!r}"), order.debug)
+    finally:
+        os._exit(code)
+
+
+def _keep(order: ExecOrder, client: stream.Connection) -> None:
+    def body(stdio: Stdio, channel: Channel) -> NoReturn:
+        enter.run(order.program, order.namespaces, stdio, channel)
+
+    running = begin(body, order.program, client, keep_namespaces=False)
+    for fd in order.namespaces.values():
+        os.close(fd)
+    client.send(stream.Started(""))
+    watch = Watch(running, None, client, attached=order.attached)
+    watch.tell_end(watch.until_the_end(order.stdin, _monitor))
+
+
+def _monitor(running: Running, log: LogWriter | None) -> Monitor:
+    from .monitor import Monitor
+
+    return Monitor(running, log)
