@@ -168,6 +168,11 @@ def ellipsis(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
+def printable(text: str) -> str:
+    """`text` with escapes in place of what would move the cursor or do worse: it may come out of somebody's image."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def short_id(identifier: str) -> str:
     """The 12 digits of an id or digest that tables show."""
     return identifier.rpartition(":")[2][:12]

@@ -10,7 +10,7 @@ import click
 
 from ..image import spec
 from .context import Context
-from .format import Field, ago, ellipsis, human_size, print_rows
+from .format import Field, ago, ellipsis, human_size, print_rows, printable
 from .options import Command
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Row:
 
     @property
     def created_by(self) -> str:
-        text = self.step.created_by.replace("\t", " ")
+        text = printable(self.step.created_by.replace("\t", " "))
         return text if self.whole else ellipsis(text, 45)
 
     @property
@@ -46,7 +46,7 @@ class Row:
 
 
 FIELDS = {
-    "Comment": Field[Row]("COMMENT", lambda row: row.step.comment),
+    "Comment": Field[Row]("COMMENT", lambda row: printable(row.step.comment)),
     "CreatedAt": Field[Row]("CREATED AT", lambda row: row.created_at),
     "CreatedBy": Field[Row]("CREATED BY", lambda row: row.created_by),
     "CreatedSince": Field[Row](

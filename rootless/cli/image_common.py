@@ -35,9 +35,13 @@ def uses(context: Context) -> Iterator[Use]:
 
 def _chains(context: Context, container: Container) -> Iterator[str]:
     """The layers that a container stands on: its record names them by their short links."""
+    from ..storage.digest import ALGORITHMS
+
+    algorithms = {length: algorithm for algorithm, length in ALGORITHMS.items()}
     for link in container.record.layers:
-        with suppress(OSError):
-            yield "sha256:" + (context.paths.store / link).readlink().parent.name
+        with suppress(OSError, KeyError):
+            name = (context.paths.store / link).readlink().parent.name
+            yield f"{algorithms[len(name)]}:{name}"
 
 
 def layers(context: Context) -> Layers:

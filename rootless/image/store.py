@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 
 from .. import atomic, locks
@@ -22,6 +22,9 @@ from . import documents, index, layout, reference, spec
 from .pins import Pin
 from .reference import Reference
 from .spec import Descriptor, ImageConfig, Index, Manifest
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ class ImageStore:
                 continue
             images.setdefault(image.id, []).append(image)
         joined = [_joined(*parts) for parts in images.values()]
-        return sorted(joined, key=lambda image: image.config.created or "", reverse=True)
+        return sorted(joined, key=lambda image: image.created or _LONG_AGO, reverse=True)
 
     def tag(self, image: Image, name: Reference) -> None:
         """Let `name` lead to the image, whatever it led to before."""

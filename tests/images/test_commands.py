@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -233,3 +235,24 @@ def test_prune_asks_first(images: Rootless) -> None:
     assert images.ok("image", "prune", "-f", "-a", "--filter", "label!=a") == "Total reclaimed space: 0B\n"
     assert b"Total reclaimed space: " in images("image", "prune", "-a", stdin=b"y\n").stdout
     assert images.ok("images", "-q") == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["images"], ["images", "--format", "json"], ["inspect", "alpine"], ["history", "alpine"], ["tag", "alpine", "b"]]
+    + [["rmi", "alpine"], ["image", "prune", "-f"], ["import", "-", "b"]],
+    ids=lambda words: words[0],
+)
+def test_what_is_imported_by_the_time_a_command_has_ended(images: Rootless, words: list[str]) -> None:
+    """trio costs more than all of these commands; a fresh interpreter tells what each really imported."""
+    archive = Archive().file("f", b"1").bytes()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *images.argv(*words)[1:]],
+        env=images.environment,
+        input=archive,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines()}
+    assert "rootless.image.store" in imported, "the list of imports was not found where it is looked for"
+    assert imported.isdisjoint({"trio", "rich", "ssl", "asyncio", "h11", "rootless.registry.client"})

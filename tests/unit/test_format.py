@@ -15,6 +15,7 @@ from rootless.cli.format import (
     human_size,
     listing,
     local_time,
+    printable,
     short_id,
 )
 from rootless.cli.template import TemplateError
@@ -150,6 +151,7 @@ def test_a_bad_format_is_refused_even_without_rows() -> None:
 
 
 def test_cuts() -> None:
+    assert printable("a\x1b[2Jb\nü") == "a\\x1b[2Jb\\nü"
     assert ellipsis("abcdef", 6) == "abcdef"
     assert ellipsis("abcdefg", 6) == "abcde…"
     assert short_id("sha256:0123456789abcdef") == "0123456789ab"

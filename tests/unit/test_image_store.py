@@ -314,6 +314,12 @@ def test_the_layout_is_prepared_once(store: ImageStore) -> None:
     assert {path: path.stat().st_mtime_ns for path in store.paths.store.rglob("*")} == before
 
 
+def test_the_newest_comes_first_whatever_zone_its_time_was_written_in(store: ImageStore) -> None:
+    times = ["2024-01-01T10:00:00Z", "2024-01-01T11:30:00+02:00", "2024-01-01T10:00:00.5Z", "garbage"]
+    made = [make_image(store, f"a:{n}", layers=(b"%d" % n,), created=time) for n, time in enumerate(times)]
+    assert [image.id for image in store.all()] == [made[n].id for n in (2, 0, 1, 3)]
+
+
 def test_references_sort_and_print_as_people_write_them(store: ImageStore) -> None:
     image = make_image(store, "b:2")
     for name in ("b:1", "quay.io/a/a:1", "a:1"):
