@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import template_parser as syntax
+from . import template_nodes as syntax
 from .template_functions import (
     FUNCTIONS,
     HEADER_FUNCTIONS,
@@ -26,7 +26,8 @@ from .template_functions import (
     plain,
     truth,
 )
-from .template_parser import Node, TemplateError
+from .template_nodes import Node, TemplateError
+from .template_parser import parse
 
 __all__ = ["Map", "NilList", "NilMap", "Template", "TemplateError", "plain"]
 
@@ -63,7 +64,7 @@ class Template:
     text: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_nodes", syntax.parse(self.text, FUNCTIONS))
+        object.__setattr__(self, "_nodes", parse(self.text, FUNCTIONS))
 
     def render(self, value: Any, *, header: bool = False) -> str:
         """The template with `value` as its dot.

@@ -23,7 +23,6 @@ from .pins import Pin
 from .reference import Reference
 from .spec import Descriptor, ImageConfig, Index, Manifest
 
-
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
