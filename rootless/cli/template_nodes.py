@@ -1,4 +1,4 @@
-"""The pieces that a template consists of once it is parsed, and the error that both the parser and the evaluator raise."""
+"""The pieces that a parsed template consists of, and the error that both the parser and the evaluator raise."""
 
 from __future__ import annotations
 
