@@ -29,6 +29,7 @@ import socket
 import struct
 import sys
 import types
+from functools import partial
 from typing import Any
 
 from .operations import Operations
@@ -63,26 +64,23 @@ class Session:
         self.descriptor = near.detach()
         self.started = False
         self._offered: int | None = None
-        self._done = False
 
-    def before_request(self) -> None:
-        """pyfuse3 is about to read: see to it that there is something to read."""
+    def before_request(self) -> bool:
+        """pyfuse3 is about to read: see to it that there is something to read. True once it reads the device itself."""
         self.started = True
-        if self._done:
-            return
         if self._offered is None:
             request = os.read(self.device, 1 << 20)
             if len(request) < _FLAGS_IN_REQUEST + 4 or struct.unpack_from("<I", request, 4)[0] != FUSE_INIT:
                 raise AssumptionError("the first request is not FUSE_INIT")
             self._offered = struct.unpack_from("<I", request, _FLAGS_IN_REQUEST)[0]
             self._far.send(request)
-            return
+            return False
         os.write(self.device, edited(self._far.recv(1 << 16), self._offered))
         os.dup2(self.device, self.descriptor, inheritable=False)
         # Two descriptors of one device: with the first gone, only the session's own keeps the connection.
         os.close(self.device)
         self._far.close()
-        self._done = True
+        return True
 
 
 def edited(answer: bytes, offered: int) -> bytes:
@@ -102,14 +100,23 @@ def edited(answer: bytes, offered: int) -> bytes:
     return bytes(changed)
 
 
+class _Ready:
+    """Can be awaited and is done: what a coroutine that does nothing would be, without making one for each request."""
+
+    __await__ = partial(iter, ())
+
+
+READY = _Ready()
+
+
 class _Lock:
     """Never contended: there is one task."""
 
-    async def __aenter__(self) -> None:
-        pass
+    def __aenter__(self) -> _Ready:
+        return READY
 
-    async def __aexit__(self, *problem: object) -> None:
-        pass
+    def __aexit__(self, *problem: object) -> _Ready:
+        return READY
 
 
 class _Nursery:
@@ -143,11 +150,13 @@ def stand_in(session: Session | None) -> types.ModuleType:
     """A `trio` with what pyfuse3's loop uses, none of which ever suspends."""
     task = types.SimpleNamespace(name="rootless.fuse")
 
-    async def wait_readable(descriptor: int) -> None:  # noqa: ARG001
-        if session is not None:
-            session.before_request()
-
     lowlevel: Any = _Strict("trio.lowlevel")
+
+    def wait_readable(descriptor: int) -> _Ready:  # noqa: ARG001
+        if session is not None and session.before_request():
+            lowlevel.wait_readable = lambda descriptor: READY  # noqa: ARG005
+        return READY
+
     lowlevel.current_task = lambda: task
     lowlevel.current_trio_token = lambda: None
     lowlevel.wait_readable = wait_readable

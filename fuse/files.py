@@ -46,8 +46,7 @@ class Files:
         elif flags & os.O_ACCMODE:
             self._copyup.file(node)
             self._handles.writing(node)
-        else:
-            self._handles.reading(node)
+        # To read, the file is opened by the first read that the kernel can't serve from its own pages.
         node.opens += 1
 
     def release(self, node: File) -> None:
@@ -118,7 +117,13 @@ class Files:
 
     def getxattr(self, node: Node, name: bytes) -> bytes:
         """The value of an extended attribute. ENODATA when it has none of this name."""
-        return self._tree.layers[node.layer].get_attribute(self._target(node), os.fsdecode(name))
+        if node.bare:
+            raise error(errno.ENODATA)
+        layer = self._tree.layers[node.layer]
+        target = self._target(node)
+        if not layer.live and not layer.attributes(target):
+            node.bare = True
+        return layer.get_attribute(target, os.fsdecode(name))
 
     def setxattr(self, node: Node, name: bytes, value: bytes) -> None:
         """Set an extended attribute."""
@@ -141,6 +146,7 @@ class Files:
     @staticmethod
     def _changed(node: Node) -> None:
         node.touch()
+        node.bare = False
         if isinstance(node, File):
             node.settled = False
 
@@ -158,9 +164,11 @@ class Files:
         return self._handles.writing(node)
 
     def _set_times(self, node: Node, target: int | str, change: Change) -> None:
-        now = self._tree.status(node)
-        atime = now.st_atime_ns if change.atime is None else change.atime
-        mtime = now.st_mtime_ns if change.mtime is None else change.mtime
+        atime, mtime = change.atime, change.mtime
+        if atime is None or mtime is None:
+            now = self._tree.status(node)
+            atime = now.st_atime_ns if atime is None else atime
+            mtime = now.st_mtime_ns if mtime is None else mtime
         os.utime(target, ns=(atime, mtime), follow_symlinks=isinstance(target, int))
 
     def _place(self, node: Node) -> tuple[int, bytes]:

@@ -29,10 +29,11 @@ class Node:
         kind: the file type bits of the mode; they never change.
         status: attributes as the container sees them, or None when they must be read again.
         reply: what the protocol adapter made of `status`; it goes whenever `status` goes.
+        bare: it is known to have no extended attributes, which the kernel asks for again and again.
         lookups: how many references the kernel holds (FUSE_LOOKUP less FUSE_FORGET).
     """
 
-    __slots__ = ("ino", "kind", "layer", "lookups", "name", "parent", "reply", "status")
+    __slots__ = ("bare", "ino", "kind", "layer", "lookups", "name", "parent", "reply", "status")
 
     def __init__(self, ino: int, parent: Directory | None, name: bytes, layer: int, status: os.stat_result) -> None:
         self.ino = ino
@@ -42,6 +43,7 @@ class Node:
         self.kind = stat.S_IFMT(status.st_mode)
         self.status: os.stat_result | None = status
         self.reply: object = None
+        self.bare = False
         self.lookups = 0
 
     def touch(self) -> None:
@@ -61,10 +63,12 @@ class Directory(Node):
     Attributes:
         children: the entries known so far.
         complete: `children` holds every entry, so a name that is not in it does not exist.
+        names: what the parts in unchanging lower layers hold, once enough was asked for that they do not have.
+        misses: how often that was.
         fds: open descriptors by layer; a cache that `handles.Handles` fills and empties.
     """
 
-    __slots__ = ("children", "complete", "fds", "layers")
+    __slots__ = ("children", "complete", "fds", "layers", "misses", "names")
 
     def __init__(
         self, ino: int, parent: Directory | None, name: bytes, layers: tuple[int, ...], status: os.stat_result
@@ -73,6 +77,8 @@ class Directory(Node):
         self.layers = layers
         self.children: dict[bytes, Node] = {}
         self.complete = False
+        self.names: dict[int, frozenset[bytes]] = {}
+        self.misses = 0
         self.fds: dict[int, int] = {}
 
     @property

@@ -259,7 +259,8 @@ class Operations:
         reply.st_nlink = self._tree.links(node, status)
         reply.st_uid = status.st_uid
         reply.st_gid = status.st_gid
-        reply.st_rdev = status.st_rdev
+        if status.st_rdev:
+            reply.st_rdev = status.st_rdev
         reply.st_size = status.st_size
         reply.st_blocks = status.st_blocks
         reply.st_atime_ns = status.st_atime_ns

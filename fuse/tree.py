@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from . import whiteout
 from .handles import Handles
@@ -12,6 +13,7 @@ from .layer import Layer
 from .metadata import at
 from .node import ROOT_INO, UPPER, Directory, File, Node, Table
 
+MISSES = 4
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -165,11 +167,15 @@ class Tree:
         status: os.stat_result | None = None
         last = parent.layers[-1]
         for index in parent.layers:
+            known = parent.names.get(index)
+            if known is not None and name not in known:
+                continue
             layer = self.layers[index]
             directory = self.handles.directory(parent, index)
             try:
                 seen = layer.status(directory, name)
             except (FileNotFoundError, NotADirectoryError):
+                self._missed(parent, index)
                 continue
             if stat.S_ISDIR(seen.st_mode):
                 parts.append(index)
@@ -184,6 +190,17 @@ class Tree:
         if status is None:
             return None
         return self.add(parent, name, top, tuple(parts), status)
+
+    def _missed(self, parent: Directory, index: int) -> None:
+        """A layer did not have a name. After a few times its list of names is cheaper than asking the kernel again."""
+        if index == UPPER or self.layers[index].live:
+            return
+        parent.misses += 1
+        if parent.misses > MISSES:
+            parent.misses = 0
+            with suppress(OSError):  # listing may not be allowed where looking up is
+                names = os.listdir(self.handles.directory(parent, index))
+                parent.names[index] = frozenset(map(os.fsencode, names))
 
     def _scan(
         self,

@@ -124,6 +124,7 @@ class Union:
         assert isinstance(node, File)
         self.handles.adopt(node, opened, writable=True)
         node.opens = 1
+        node.bare = True
         return node
 
     def mknod(self, parent: Directory, name: bytes, mode: int, device: int, caller: Caller) -> Node:
