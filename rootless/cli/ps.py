@@ -65,8 +65,7 @@ def ps(
     """List containers."""
     context: Context = ctx.obj
     last = 1 if latest else last
-    context.containers.sweep()
-    rows = [_Row(c, c.state(), no_trunc) for c in context.containers.all()]
+    rows = [_Row(container, state, no_trunc) for container, state in context.containers.survey()]
     if last >= 0:
         rows = rows[:last]
     elif not everything:

@@ -73,7 +73,7 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
     def make(monitor: int) -> tuple[Container, Hold]:
         record = Record(
             id=container_id,
-            name=name or engine.containers.free_name(),
+            name=name or engine.containers.names.free(),
             created=now(),
             spec=wanted,
             driver=driver.name,

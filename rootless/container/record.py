@@ -155,3 +155,10 @@ def merge(old: bytes, new: msgspec.Struct) -> bytes:
     known = set(new.__struct_fields__)
     kept = {k: v for k, v in document.items() if k not in known} if isinstance(document, dict) else {}
     return msgspec.json.encode(fields | kept)
+
+
+def renamed(config: bytes, name: str) -> bytes:
+    """The document config.json with another name, and everything else as it stands: what a newer version added, too."""
+    document = msgspec.json.decode(config, type=dict[str, msgspec.Raw])
+    document["name"] = msgspec.Raw(msgspec.json.encode(name))
+    return msgspec.json.encode(document)

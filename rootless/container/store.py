@@ -1,4 +1,4 @@
-"""Containers on disk: one directory each, published by rename; a link for each name; states that tell the truth.
+"""Containers on disk: one directory each, published by rename; states that tell the truth. Names are in links.py.
 
 Whoever works on a container's processes holds its `lock` file: a monitor as long as it lives, `rm` while removing.
 So a state that says "running" under a lock that can be taken is a monitor that was killed, and is repaired on sight.
@@ -10,19 +10,21 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from .. import atomic, idmap, locks, room
-from ..errors import ConflictError, NotFoundError, RootlessError, StoreError
+from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError, UsageError
 from ..kernel import process
 from ..paths import Paths
 from ..storage.remove import remove_tree
 from ..storage.remove import sweep as sweep_drafts
 from . import names
-from .record import Record, Spec, State, decode_record, decode_state, merge, now
+from .links import Names
+from .record import Record, Spec, State, decode_record, decode_state, merge, now, renamed
 from .state import ALIVE, Event, Status, step
 
 
@@ -179,6 +181,7 @@ class Containers:
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
+        self.names = Names(paths)
 
     def publish(self, record: Record, draft: Path, state: State) -> tuple[Container, Hold]:
         """Turn the finished directory `draft` (below tmp/) into a container with its name, or leave all as it was.
@@ -196,7 +199,7 @@ class Containers:
         assert hold is not None, "a lock that nobody else knows of"
         container = Container(self.paths, record)
         try:
-            self._publish_named(record, draft, container.directory)
+            self._take_name(record.name, record.id, lambda: os.rename(draft, container.directory))
         except BaseException:
             hold.release()
             raise
@@ -204,43 +207,82 @@ class Containers:
             atomic.sync_directory(self.paths.containers)
         return container, hold
 
-    def _publish_named(self, record: Record, draft: Path, target: Path) -> None:
+    def _take_name(self, name: str, container_id: str, publish: Callable[[], None]) -> None:
+        """Claim the name and, still alone with the names, do what makes it the container's."""
         for attempt in range(2):
-            with locks.lock(self.paths.containers / ".names.lock"):
-                holder = self._claim(record)
+            with self.names.lock():
+                holder = self.names.claim(name, container_id)
                 if holder is None:
                     try:
-                        os.rename(draft, target)
+                        publish()
                     except BaseException:
-                        (self.paths.names / record.name).unlink(missing_ok=True)
+                        if self.names.name_of(container_id) != name:
+                            self.names.release(name, container_id)
                         raise
                     return
             if attempt == 0:
                 self.sweep_one(holder)  # of a --rm container whose monitor was killed only the name may be left
         raise ConflictError(
-            f'Conflict. The container name "/{record.name}" is already in use by container "{holder}"',
+            f'Conflict. The container name "/{name}" is already in use by container "{holder}"',
             hint="remove or rename that container to be able to reuse the name",
         )
 
-    def _claim(self, record: Record) -> str | None:
-        """Take the record's name: None, or the id of the container that has it. The caller holds the names' lock."""
-        link = self.paths.names / record.name
-        while True:
-            try:
-                os.symlink(f"../containers/{record.id}", link)
-                return None
-            except FileExistsError:
-                holder = Path(os.readlink(link)).name
-                if (self.paths.containers / holder).is_dir():
-                    return holder
-                link.unlink(missing_ok=True)  # under the lock a link to nothing is what a killed process left
+    def rename(self, container: Container, new: str) -> None:
+        """Call a container, running or not, by another name. A kill at any point leaves it the old one or the new one.
+
+        Raises:
+            InvalidError: the new name can't be one.
+            ConflictError: it is taken, or the container's own already; all three in Docker's words.
+            NotFoundError: the container is gone, or is being removed.
+        """
+        try:
+            name = names.validate(new)
+        except UsageError as problem:
+            raise InvalidError(f"Error when allocating new name: {problem.message}") from problem
+        if name == self.names.name_of(container.id):
+            raise ConflictError("Renaming a container with the same name as its current name")
+        try:
+            self._take_name(name, container.id, lambda: self._write_name(container, name))
+        except ConflictError as problem:
+            raise ConflictError(f"Error when allocating new name: {problem.message}", hint=problem.hint) from problem
+
+    def _write_name(self, container: Container, name: str) -> None:
+        """The caller holds the names' lock and has claimed the new one."""
+        path = container.directory / "config.json"
+        if container.stored_state().status == Status.REMOVING:
+            raise NotFoundError(f"No such container: {container.name}")
+        try:
+            data = path.read_bytes()
+            old = decode_record(data, str(path)).name
+            atomic.write(path, renamed(data, name), tmp=self.paths.tmp, durable=not container.spec.auto_remove)
+        except FileNotFoundError:
+            raise NotFoundError(f"No such container: {container.name}") from None
+        self.names.release(old, container.id)
 
     def sweep(self) -> None:
-        """Remove what killed processes left: abandoned and half-removed containers, and drafts."""
+        """Remove what killed processes left: abandoned and half-removed containers, links to nothing, and drafts."""
+        self.survey()
+
+    def survey(self) -> list[tuple[Container, State]]:
+        """Every readable container with its true state, the newest first, after a sweep.
+
+        Each document is read once, and a lock is tried only where a document tells of something to look after: this is
+        the way of `ps`, which may have a thousand to show.
+        """
+        found = []
         for container_id in self.ids():
-            self.sweep_one(container_id)
+            with suppress(NotFoundError, StoreError):
+                container = self.load(container_id)
+                state = container.state()
+                if _is_abandoned(container.spec, state):
+                    self.sweep_one(container_id)
+                    if not container.directory.exists():
+                        continue
+                found.append((container, state))
+        self.names.sweep(container.name for container, _ in found)
         sweep_drafts(self.paths.tmp, self._room)
         room.sweep(self.paths)
+        return sorted(found, key=lambda pair: pair[0].record.created, reverse=True)
 
     def sweep_one(self, container_id: str) -> None:
         """Remove a container that nobody wants any more: a --rm container that ended without its monitor, a `run` that
@@ -255,14 +297,6 @@ class Containers:
             with hold:
                 if _is_abandoned(container.spec, container.stored_state()):
                     self.remove(container)
-
-    def free_name(self) -> str:
-        """A generated name that nobody has now."""
-        for _ in range(100):
-            name = names.generate()
-            if not os.path.lexists(self.paths.names / name):
-                return name
-        return f"{names.generate()}_{os.urandom(3).hex()}"
 
     def ids(self) -> list[str]:
         """The ids of all containers, those of damaged ones too."""
@@ -309,10 +343,9 @@ class Containers:
         """The whole id behind a name, an id or the beginning of one; without a look at the container. See `resolve`."""
         bare = text.removeprefix("/")
         if bare and "/" not in bare and bare not in (".", ".."):
-            with suppress(OSError):
-                holder = Path(os.readlink(self.paths.names / bare)).name
-                if (self.paths.containers / holder).is_dir():
-                    return holder
+            holder = self.names.holder(bare)
+            if holder is not None:
+                return holder
         matches = [i for i in self.ids() if bare and i.startswith(bare)]
         if len(matches) > 1 and bare not in matches:
             raise ConflictError(f"multiple containers begin with {text}", hint="give more of the id")
@@ -341,10 +374,8 @@ class Containers:
 
     def remove_directory(self, container_id: str) -> None:
         """Remove what is on disk of a container, without regard to its state and without reading its documents."""
-        with locks.lock(self.paths.containers / ".names.lock"):
-            for link in self.paths.names.iterdir():
-                if Path(os.readlink(link)).name == container_id:
-                    link.unlink()
+        with self.names.lock():
+            self.names.release_all(container_id)
         remove_tree(self.paths.container(container_id), self._room, tmp=self.paths.tmp)
 
     def _room(self) -> int:
@@ -352,11 +383,9 @@ class Containers:
 
     def _forget(self, container: Container) -> None:
         """Take the name and the run directory away."""
-        with locks.lock(self.paths.containers / ".names.lock"):
-            link = self.paths.names / container.name
-            with suppress(OSError):
-                if Path(os.readlink(link)).name == container.id:
-                    link.unlink()
+        with self.names.lock():
+            # It may have been renamed since the caller, its monitor perhaps, read its record.
+            self.names.release(self.names.name_of(container.id) or container.name, container.id)
         shutil.rmtree(self.paths.runtime_of(container.id), ignore_errors=True)
 
 
