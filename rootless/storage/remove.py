@@ -39,16 +39,19 @@ def remove_tree(path: Path, room: Callable[[], int], *, tmp: Path | None = None)
         ConflictError: something is mounted below `path`; the tree is then incomplete.
         StoreError: even the room's root may not remove a file.
     """
-    if tmp is not None:
-        draft = _move_away(path, tmp, room)
-        if draft is None:
-            return
-        path = draft
-    with suppress(FileNotFoundError):
-        if stat.S_ISDIR(path.lstat().st_mode):
-            _remove_directory(path, room)
-        else:
-            path.unlink()
+    try:
+        with suppress(FileNotFoundError):
+            is_directory = stat.S_ISDIR(path.lstat().st_mode)
+            if tmp is not None:
+                path = _move_away(path, tmp, room, is_directory)
+            if is_directory:
+                _remove_directory(path, room)
+            else:
+                path.unlink()
+    except OSError as problem:
+        if problem.errno != errno.EBUSY:
+            raise
+        raise _mounted(problem.filename) from problem
 
 
 def remove_below(parent: int, name: str | bytes) -> None:
@@ -87,14 +90,14 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _move_away(path: Path, tmp: Path, room: Callable[[], int]) -> Path | None:
-    """Rename `path` into `tmp`; None when it is not there."""
+def _move_away(path: Path, tmp: Path, room: Callable[[], int], is_directory: bool) -> Path:
+    """Rename `path` into `tmp`."""
     tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = atomic.new_name(tmp, path.name)
-    try:
-        rename(path, draft, room)
-    except FileNotFoundError:
-        return None
+    if is_directory:
+        with suppress(PermissionError):  # of its owner; `rename` tells why
+            path.chmod(0o700)
+    rename(path, draft, room)
     return draft
 
 
@@ -209,16 +212,18 @@ def _open_below(directory: int, name: str) -> int:
         return fs.openat2(directory, name, _DIRECTORY, resolve=fs.RESOLVE_NO_XDEV | fs.RESOLVE_NO_SYMLINKS)
     except OSError as problem:
         if problem.errno == errno.EXDEV:
-            raise ConflictError(
-                f"something is mounted at {name!r}", hint="stop the container that uses it first"
-            ) from problem
+            raise _mounted(name) from problem
         if problem.errno != errno.ENOSYS:
             raise
     fd = os.open(name, _DIRECTORY, dir_fd=directory)  # before Linux 5.6
     if os.fstat(fd).st_dev != os.fstat(directory).st_dev:
         os.close(fd)
-        raise ConflictError(f"something is mounted at {name!r}", hint="stop the container that uses it first")
+        raise _mounted(name)
     return fd
+
+
+def _mounted(name: str | bytes) -> ConflictError:
+    return ConflictError(f"something is mounted at {os.fsdecode(name)}", hint="stop the container that uses it first")
 
 
 def _unlock(directory: int, name: str) -> None:
