@@ -2,8 +2,8 @@
 
 Docker's rules (moby, daemon/images/image_delete.go): a name goes first; with the last name the image goes, too, unless
 a container uses it. One difference: Docker lets `rmi -f` delete an image under a stopped container, whose layers it
-keeps. Here unpacked layers are a cache that the blobs must be able to renew, so such an image only loses its names and
-is deleted when the container is gone.
+keeps. Here unpacked layers are a cache that the blobs must be able to renew, so such an image only loses its names;
+once the container is gone, `image prune` or `rmi` by its id deletes it.
 """
 
 from __future__ import annotations
