@@ -17,9 +17,10 @@ from contextlib import suppress
 from rootless.kernel import fs
 
 from . import metadata
-from .layer import DIRECTORY, copy_attributes
+from .layer import DIRECTORY, copy_attributes, descend
 from .metadata import at
 from .node import UPPER, Directory, File, Node
+from .quota import BLOCK
 from .tree import Tree, error
 from .whiteout import set_opaque
 from .work import Work
@@ -34,6 +35,7 @@ class CopyUp:
 
     def __init__(self, tree: Tree, work: Work | None, *, sync: bool) -> None:
         self._tree = tree
+        self._quota = tree.quota
         self._work_or_none = work
         self._sync = sync
 
@@ -118,12 +120,11 @@ class CopyUp:
             before = os.fstat(target)
             flags = fs.RENAME_EXCHANGE if node.layer == UPPER else 0
             fs.renameat2(self.work.fd, name, target, node.name, flags)
-        except BaseException:
-            self.work.discard(name)
-            raise
-        metadata.restore_times(target, before)
-        if flags:
-            self.work.discard(name)
+            metadata.restore_times(target, before)
+        finally:
+            self.work.discard(name)  # what stood in its place, or what was not finished
+            if self._quota is not None:
+                self._quota.recount(self._tree.removed_files())
         for each, real in moved:
             self._now_pure(each, real)
 
@@ -133,7 +134,7 @@ class CopyUp:
         pending: list[tuple[Directory, tuple[bytes, ...]]] = [(top, (name,))]
         while pending:
             node, path = pending.pop()
-            parent = self._descend(path[:-1])
+            parent = descend(self.work.fd, path[:-1])
             try:
                 fd = self._build_directory(node, parent, path[-1], moved)
                 if node is top:
@@ -152,7 +153,7 @@ class CopyUp:
             if tree.handles.excess:
                 tree.handles.trim()
         for each, path in self._directories(top, (name,)):
-            fd = self._descend(path)
+            fd = descend(self.work.fd, path)
             try:
                 metadata.set_times(fd, tree.status(each))  # once nothing is put into it any more
             finally:
@@ -166,18 +167,12 @@ class CopyUp:
             yield node, path
             pending += [(kid, (*path, name)) for name, kid in node.children.items() if isinstance(kid, Directory)]
 
-    def _descend(self, path: tuple[bytes, ...]) -> int:
-        """A descriptor of a directory below the work directory, reached with one open descriptor at a time."""
-        fd = os.dup(self.work.fd)
-        for name in path:
-            below = os.open(name, DIRECTORY, dir_fd=fd)
-            os.close(fd)
-            fd = below
-        return fd
-
     def _build_directory(
         self, node: Directory, parent: int, name: bytes, moved: list[tuple[Node, os.stat_result]]
     ) -> int:
+        if self._quota is not None:
+            self._quota.reserve(BLOCK)
+            self._quota.add_directory()
         os.mkdir(name, 0o700, dir_fd=parent)
         fd = os.open(name, DIRECTORY, dir_fd=parent)
         try:
@@ -228,6 +223,8 @@ class CopyUp:
         tree, work = self._tree, self.work
         target = tree.handles.directory(node.parent, UPPER)
         status = tree.status(node)
+        if self._quota is not None:
+            self._quota.reserve(BLOCK)
         name = work.fresh()
         fd = -1
         try:
@@ -243,6 +240,8 @@ class CopyUp:
             work.discard(name)
             raise
         metadata.restore_times(target, before)
+        if self._quota is not None:
+            self._quota.add_directory()
         node.layers = (UPPER, *node.layers)
         node.layer = UPPER
         node.touch()
@@ -283,6 +282,8 @@ class CopyUp:
 
     def _copy_regular(self, node: File, status: os.stat_result, into: int, name: bytes, *, data: bool) -> int:
         source = self._tree.handles.reading(node)
+        if self._quota is not None and data:
+            self._quota.reserve(status.st_blocks * 512)
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=into)
         try:
             if data and status.st_size:
@@ -293,6 +294,8 @@ class CopyUp:
                 # A rename may reach the disk before the data does: after a power failure an empty file would hide a
                 # good one.
                 os.fdatasync(fd)
+            if self._quota is not None:
+                self._quota.update(fd)
         except BaseException:
             os.close(fd)
             with suppress(OSError):

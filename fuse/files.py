@@ -11,6 +11,7 @@ from .copyup import CopyUp
 from .metadata import at
 from .node import UPPER, Directory, File, Node
 from .owned import OwnedLayer
+from .quota import Quota
 from .tree import Tree, error
 
 
@@ -33,13 +34,14 @@ class Files:
         self._tree = tree
         self._handles = tree.handles
         self._copyup = copyup
+        self._quota = tree.quota
         self._owned = UPPER in tree.layers and tree.layers[UPPER].owned
 
     def open(self, node: File, flags: int) -> None:
         """Get ready to serve one more handle; opening for writing is what copies a file up, as in overlayfs."""
         if flags & os.O_TRUNC:
             self._copyup.file(node, data=False)
-            os.ftruncate(self._handles.writing(node), 0)
+            self._truncate(node, 0)
             node.touch()
             if self._owned:
                 self._unsettle(node)
@@ -69,6 +71,8 @@ class Files:
         node.status = node.reply = None
         if self._owned and not node.settled:
             self._unsettle(node)
+        if self._quota is not None:
+            return self._write_within(self._quota, node, offset, data)
         return os.pwrite(node.fd if node.writable else self._writing(node), data, offset)
 
     def fsync(self, node: File, *, data_only: bool) -> None:
@@ -96,7 +100,7 @@ class Files:
         if isinstance(node, File):
             self._copyup.file(node, data=change.size != 0)
             if change.size is not None:
-                os.ftruncate(self._writing(node), change.size)
+                self._truncate(node, change.size)
                 if self._owned:
                     self._unsettle(node)
         else:
@@ -157,6 +161,21 @@ class Files:
             assert isinstance(upper, OwnedLayer)
             upper.drop_privileges(self._handles.writing(node))
             node.settled = True
+
+    def _write_within(self, quota: Quota, node: File, offset: int, data: bytes) -> int:
+        fd = self._writing(node)
+        written = os.pwrite(fd, quota.admit(fd, offset, data), offset)
+        quota.update(fd)
+        return written
+
+    def _truncate(self, node: File, size: int) -> None:
+        fd = self._writing(node)
+        if self._quota is None:
+            os.ftruncate(fd, size)
+            return
+        self._quota.before(fd)
+        os.ftruncate(fd, size)
+        self._quota.update(fd)
 
     def _writing(self, node: File) -> int:
         if node.layer != UPPER:  # a handle opened for reading whose file was opened again through /proc/self/fd

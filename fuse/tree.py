@@ -12,6 +12,7 @@ from .handles import Handles
 from .layer import Layer
 from .metadata import at
 from .node import ROOT_INO, UPPER, Directory, File, Node, Table
+from .quota import Quota
 
 MISSES = 4
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -27,13 +28,15 @@ class Tree:
 
     Attributes:
         layers: by index, the writable one first; without one (a read-only mount) the first is a stand-in never used.
+        quota: the account of the writable layer, when it is limited.
         table: the nodes by inode number.
         root: the mount's root directory.
     """
 
-    def __init__(self, layers: dict[int, Layer], handles: Handles) -> None:
+    def __init__(self, layers: dict[int, Layer], handles: Handles, quota: Quota | None = None) -> None:
         self.layers = layers
         self.handles = handles
+        self.quota = quota
         self.table = Table()
         present = tuple(sorted(layers))
         top = layers[present[0]]
@@ -141,6 +144,8 @@ class Tree:
             self.handles.close(node)
             node.parent = None
             node.complete = True
+            if self.quota is not None and node.layer == UPPER:
+                self.quota.drop_directory()
         if node.lookups <= 0:
             self._drop_if_unused(node)
 
@@ -157,9 +162,19 @@ class Tree:
     def released(self, node: File) -> None:
         """The last handle on `node` is gone."""
         if node.orphan:
+            if self.quota is not None and node.layer == UPPER and node.key is None:
+                self.quota.drop(self.layers[UPPER].descriptor_status(node.fd))
             self.handles.close(node)
         if node.lookups <= 0:
             self._drop_if_unused(node)
+
+    def removed_files(self) -> list[int]:
+        """Descriptors of the writable layer's files that have no name any more, but are open."""
+        return [
+            node.fd
+            for node in self.table
+            if isinstance(node, File) and node.orphan and node.layer == UPPER and node.key is None and node.fd >= 0
+        ]
 
     def _find(self, parent: Directory, name: bytes) -> Node | None:
         parts: list[int] = []
@@ -260,6 +275,8 @@ class Tree:
         if node.layer == UPPER and node.status is not None and node.status.st_nlink <= 1:
             self.table.release(node.status)
             self.table.unshare(node)
+            if self.quota is not None and not node.opens:
+                self.quota.drop(node.status)
         elif node.layer == UPPER:
             node.touch()  # one link less, a new change time
         if (node.parent, node.name) != (parent, name):

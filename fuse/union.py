@@ -25,6 +25,7 @@ from .layer import Layer, LayerSpec
 from .metadata import Caller, at
 from .node import UPPER, Directory, File, Node
 from .owned import OwnedLayer, open_layer
+from .quota import BLOCK, Quota
 from .rename import Renames
 from .tree import Tree, error
 from .whiteout import Whiteouts, set_opaque
@@ -43,6 +44,7 @@ class Config:
         upper: the writable layer; None makes the mount read-only.
         work: a directory on the file system of `upper`, needed with it.
         sync: write a copy's data to the disk before the copy takes its place, as the kernel's overlayfs does.
+        size: how many bytes the writable layer may hold; None sets no limit.
         descriptors: how many descriptors the cache may hold; None takes it from the limit of the process.
     """
 
@@ -50,6 +52,7 @@ class Config:
     upper: LayerSpec | None = None
     work: str | int | None = None
     sync: bool = True
+    size: int | None = None
     descriptors: int | None = None
 
 
@@ -79,7 +82,8 @@ class Union:
         for index, spec in enumerate(config.lowers, start=UPPER + 1):
             layers[index] = open_layer(index, spec)
         self.handles = Handles(layers, capacity() if config.descriptors is None else config.descriptors)
-        self.tree = Tree(layers, self.handles)
+        quota = Quota(config.size, layers[UPPER].root) if config.size is not None and UPPER in layers else None
+        self.tree = Tree(layers, self.handles, quota)
         self.nodes = self.tree.table.nodes
         self.copyup = CopyUp(self.tree, work, sync=config.sync)
         self.whiteouts = Whiteouts(work.fd if work is not None else -1)
@@ -147,9 +151,14 @@ class Union:
         def make(directory: int, name: bytes, mode: int) -> None:
             os.mkdir(name, stat.S_IMODE(mode), dir_fd=directory)
 
+        quota = self.tree.quota
+        if quota is not None:
+            quota.reserve(BLOCK)
         node = self._make(parent, name, stat.S_IMODE(mode) | stat.S_IFDIR, caller, make)
         assert isinstance(node, Directory)
         node.complete = True
+        if quota is not None:
+            quota.add_directory()
         return node
 
     def symlink(self, parent: Directory, name: bytes, target: bytes, caller: Caller) -> Node:
@@ -241,8 +250,12 @@ class Union:
         return listing.node.children.get(name) is node
 
     def statfs(self) -> os.statvfs_result:
-        """The space of the file system that the topmost layer lies on."""
-        return os.fstatvfs(next(iter(self.tree.layers.values())).root)
+        """The space of the file system that the topmost layer lies on, as far as the limit allows."""
+        space = os.fstatvfs(next(iter(self.tree.layers.values())).root)
+        if self.tree.quota is None:
+            return space
+        total, free, available = self.tree.quota.limited(space)
+        return os.statvfs_result((*space[:2], total, free, available, *space[5:10], space.f_fsid))
 
     def _make(self, parent: Directory, name: bytes, mode: int, caller: Caller, make: Make) -> Node:
         """Create an inode: at once where it is whole from the first moment, else through the work directory."""

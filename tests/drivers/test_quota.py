@@ -1,0 +1,130 @@
+"""`--storage-opt size=`: what the container cannot do, what it gets back, and that nothing is half-copied."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rootless.fuse import server
+from tests.drivers.arena import Arena
+from tests.drivers.test_semantics import setup
+
+LIMIT = 1 << 20
+
+
+def limited(arena: Arena, size: int = LIMIT) -> Callable[[], server.Config]:
+    """A configuration with a limit."""
+
+    def config() -> server.Config:
+        plain = arena.config()
+        return server.Config(plain.lowers, plain.upper, plain.work, size=size, log=plain.log)
+
+    return config
+
+
+def fill(name: str, piece: int = 10000) -> int:
+    """Write until the file system is full; gives how much went in."""
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    written = 0
+    with pytest.raises(OSError, match="No space"):
+        while True:
+            written += os.write(fd, bytes(piece))
+    os.close(fd)
+    return written
+
+
+def test_the_limit_is_exact_and_given_back(arena: Arena) -> None:
+    setup(arena)
+
+    def work() -> None:
+        assert fill("a") == LIMIT
+        assert os.statvfs(".").f_bfree == 0
+        with pytest.raises(OSError, match="No space"):
+            os.mkdir("no")
+        assert fill("b") == 0
+        os.truncate("a", LIMIT // 2)
+        assert fill("b") == LIMIT // 2
+        os.unlink("a")
+        assert fill("c") == LIMIT // 2
+        os.rename("c", "b")
+        assert fill("d") == LIMIT // 2
+        held = os.open("d", os.O_RDWR)
+        os.unlink("d")
+        assert fill("e") == 0, "what is open takes its room until it is closed"
+        os.pwrite(held, b"over what is there", 100)
+        os.close(held)
+        os.listdir(".")
+        assert fill("e", 4096) == LIMIT // 2
+        os.link("e", "f")
+        os.unlink("e")
+        assert fill("g") == 0, "a file with another name is not gone"
+        os.unlink("f")
+        assert fill("g") == LIMIT // 2
+
+    arena.container("cow", work, config=limited(arena))
+
+
+def test_the_limit_holds_after_a_remount(arena: Arena) -> None:
+    setup(arena)
+    assert arena.container("cow", lambda: fill("a"), config=limited(arena, LIMIT // 2)) == LIMIT // 2
+    assert arena.container("cow", lambda: fill("b"), config=limited(arena)) == LIMIT // 2
+    assert arena.container("cow", lambda: fill("c"), config=limited(arena, LIMIT // 2)) == 0
+
+
+def test_holes_cost_nothing(arena: Arena) -> None:
+    setup(arena)
+
+    def work() -> int:
+        with open("sparse2", "wb") as file:
+            file.truncate(LIMIT * 100)
+            file.seek(LIMIT * 50)
+            file.write(b"x")
+        os.chmod("sparse", 0o600)
+        return fill("a", 4096)
+
+    assert arena.container("cow", work, config=limited(arena)) == LIMIT - 3 * 4096 + 4096
+
+
+def test_nothing_is_half_copied(arena: Arena) -> None:
+    """A copy-up, a deep one and a new file without room leave the tree as it was, and the room too."""
+    setup(arena)
+
+    def work() -> None:
+        free = os.statvfs(".").f_bfree
+        for action in (
+            lambda: os.chmod("big", 0o600),
+            lambda: os.truncate("big", 10),
+            lambda: open("big", "a"),
+            lambda: os.rename("dir", "moved"),
+            lambda: os.rename("big", "dir/big"),
+        ):
+            with pytest.raises(OSError, match="No space"):
+                action()
+        assert os.statvfs(".").f_bfree == free
+        assert len(Path("big").read_bytes()) == 200000
+        assert sorted(os.listdir("dir")) == ["a", "b", "sub"]
+        open("big", "w").close()
+        os.chmod("dir/a", 0o600)
+
+    arena.container("cow", work, config=limited(arena, 5 * 4096))
+    assert sorted(arena.in_room(lambda: os.listdir("upper"))) == ["big", "dir"]
+
+
+def test_a_directory_of_an_image_is_counted_when_it_is_renamed(arena: Arena) -> None:
+    setup(arena)
+
+    def work() -> int:
+        before = os.statvfs(".").f_bfree
+        held = os.open("removed", os.O_RDWR | os.O_CREAT)
+        os.write(held, bytes(8192))
+        os.unlink("removed")
+        os.rename("dir", "moved")
+        used = before - os.statvfs(".").f_bfree
+        os.close(held)
+        return used
+
+    # dir, dir/sub, dir/sub/deep; a, b, c; and two blocks without a name
+    assert arena.container("cow", work, config=limited(arena)) == 3 + 3 + 2
