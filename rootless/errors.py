@@ -1,6 +1,6 @@
 """One tree of errors: what went wrong, to what, and what to do next.
 
-    RootlessError                     1 (from `run`, `create`, `start` and `exec` 125: the engine failed)
+    RootlessError                     1 (from `run` 125: the engine failed, not the command)
     ├── UsageError                    125: an option or argument that makes no sense
     ├── NotFoundError                 no such image, container, volume, user
     ├── ConflictError                 a name that is taken, a thing that is in use

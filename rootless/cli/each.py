@@ -9,14 +9,14 @@ from ..errors import RootlessError
 
 
 def for_each(names: Iterable[str], work: Callable[[str], object]) -> int:
-    """Do `work` with each name; the exit code: 0, or that of the last failure."""
+    """Do `work` with each name; the exit code: 0, or 1 after a failure."""
     code = 0
     for name in names:
         try:
             work(name)
         except RootlessError as problem:
             print(f"rootless: {problem}", file=sys.stderr)
-            code = problem.exit_code
+            code = 1
         else:
             print(name)
     return code

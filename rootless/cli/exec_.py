@@ -11,7 +11,12 @@ from .options import Command
 
 
 @click.command(
-    "exec", cls=Command, at_least=2, interspersed=False, short_help="Execute a command in a running container"
+    "exec",
+    cls=Command,
+    at_least=2,
+    interspersed=False,
+    passes_code=True,
+    short_help="Execute a command in a running container",
 )
 @click.option("-d", "--detach", is_flag=True, help="Detached mode: run command in the background")
 @click.option("-e", "--env", multiple=True, metavar="LIST", help="Set environment variables")

@@ -2,31 +2,36 @@
 a line of text and an exit code.
 
 Words and codes are the Docker CLI's: an unknown option ends with 125, an unknown command and a wrong number of
-arguments with 1, other failures with 1, the engine's in `run`, `create`, `start` and `exec` with 125.
+arguments with 1, other failures with 1, the engine's in `run` with 125 (options.py has the codes of each command).
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from importlib import import_module
 from typing import NoReturn
 
 import click
 
 from .. import __version__
-from ..errors import CommandError, RootlessError
+from ..errors import RootlessError
 from .context import Context
 from .options import Command, Group
 from .table import COMMANDS, GROUPS
 
-ENGINE_FAILED = 125
-ENGINE_COMMANDS = frozenset({"run", "create", "start", "exec"})
-"""The commands whose own exit code is the container's, so that the engine's failures need one that stands apart."""
-
 
 class _Rootless(Group):
-    """The table above as a click group."""
+    """The table as a click group."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except RootlessError as problem:
+            if ctx.obj is not None and ctx.obj.debug:
+                traceback.print_exception(problem)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_single_words() | GROUPS.keys())
@@ -101,7 +106,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.ClickException as problem:
         code = _tell_usage(problem)
     except RootlessError as problem:
-        code = _tell(problem, _is_engine_command(words), _wants_debug(words))
+        code = _tell(problem)
     except BrokenPipeError:
         # Whoever read our output has gone; the interpreter's own flush at exit must not complain about it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -126,23 +131,6 @@ def _tell_usage(problem: click.ClickException) -> int:
     return code
 
 
-def _is_engine_command(words: list[str]) -> bool:
-    return any(word in ENGINE_COMMANDS for word in [w for w in words if not w.startswith("-")][:2])
-
-
-def _wants_debug(words: list[str]) -> bool:
-    ctx = click.get_current_context(silent=True)
-    if ctx is not None and isinstance(ctx.obj, Context):
-        return ctx.obj.debug
-    return "--debug" in words[:1] or "-D" in words[:1]
-
-
-def _tell(problem: RootlessError, engine: bool, debug: bool) -> int:
-    if debug:
-        import traceback
-
-        traceback.print_exception(problem)
+def _tell(problem: RootlessError) -> int:
     print(f"rootless: {problem}", file=sys.stderr)
-    if engine and not isinstance(problem, CommandError):
-        return ENGINE_FAILED
     return problem.exit_code

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 import click
 
+from ..errors import CommandError, RootlessError, UsageError
+
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 """What Go's strconv.ParseBool takes."""
@@ -20,10 +22,19 @@ class Command(click.Command):
 
     Attributes:
         at_least, at_most: how many arguments it takes; None for any number.
+        failure: the exit code of the engine's failures: 1, and 125 where the command's own code is the container's.
+        passes_code: the codes 126 and 127 of a container's command that can't be executed are this command's too.
     """
 
     def __init__(
-        self, *args: Any, at_least: int = 0, at_most: int | None = None, interspersed: bool = True, **kwargs: Any
+        self,
+        *args: Any,
+        at_least: int = 0,
+        at_most: int | None = None,
+        interspersed: bool = True,
+        failure: int = 1,
+        passes_code: bool = False,
+        **kwargs: Any,
     ) -> None:
         settings = kwargs.setdefault("context_settings", {})
         settings.setdefault("help_option_names", ["--help"])
@@ -32,6 +43,7 @@ class Command(click.Command):
         settings["allow_extra_args"] = True  # to be counted here, and refused in Docker's words
         super().__init__(*args, **kwargs)
         self.at_least, self.at_most = at_least, at_most
+        self.failure, self.passes_code = failure, passes_code
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, _Booleans(self, ctx).rewrite(args))
@@ -39,6 +51,16 @@ class Command(click.Command):
         if given < self.at_least or (self.at_most is not None and given > self.at_most):
             self._complain(ctx)
         return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UsageError:
+            raise
+        except RootlessError as problem:
+            if not (self.passes_code and isinstance(problem, CommandError)):
+                problem.exit_code = self.failure
+            raise
 
     def _complain(self, ctx: click.Context) -> NoReturn:
         if self.at_most == self.at_least:

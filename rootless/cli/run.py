@@ -17,7 +17,14 @@ from .context import Context
 from .options import Command
 
 
-@click.command(cls=Command, at_least=1, interspersed=False, short_help="Create and run a new container from an image")
+@click.command(
+    cls=Command,
+    at_least=1,
+    interspersed=False,
+    failure=125,
+    passes_code=True,
+    short_help="Create and run a new container from an image",
+)
 @click.option("-d", "--detach", is_flag=True, help="Run container in background and print container ID")
 @click.option("--sig-proxy/--no-sig-proxy", default=True, help="Proxy received signals to the process")
 @streams.detach_keys_option

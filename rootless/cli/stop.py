@@ -74,7 +74,7 @@ def kill(ctx: click.Context, /, containers: tuple[str, ...], number: str) -> int
 
     context: Context = ctx.obj
     chosen = parse(number)
-    return for_each(containers, lambda name: lifecycle.kill(context.containers.resolve(name), chosen))
+    return for_each(containers, lambda name: lifecycle.kill(context.engine, context.containers.resolve(name), chosen))
 
 
 @click.command(cls=Command, at_least=1, short_help="Pause all processes within one or more containers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ from .store import Container, Containers, Hold, kill_if_same, signal_if_same
 
 KILL_TIMEOUT = 10.0
 """Seconds in which a killed container's monitor has to finish."""
+
+MONITOR_TIMEOUT = 5.0
+"""Seconds in which a monitor has to answer."""
 
 
 @dataclass(frozen=True)
@@ -196,15 +200,35 @@ def stop(engine: Engine, container: Container, number: int | None = None, timeou
         return
     if status == Status.PAUSED:
         unpause(engine, container)  # or it could not do anything about the signal
-    spec = container.spec
     if number is None:
-        number = signals.parse(spec.stop_signal) if spec.stop_signal else signal.SIGTERM
+        number = _stop_signal(container)
     if timeout is None:
-        timeout = spec.stop_timeout
-    with suppress(ConflictError):  # it has ended in this moment
-        connection = control.ask(engine.paths, container.id, stream.Stop(number, timeout))
+        timeout = container.spec.stop_timeout
+    connection = _ask_to_stop(engine, container, number, timeout)
+    if connection is not None:
         connection.receive()
         connection.close()
+
+
+def _ask_to_stop(engine: Engine, container: Container, number: int, timeout: float) -> stream.Connection | None:
+    """Have the monitor stop its container for good; the connection on which it tells the end, None if it has ended.
+
+    Raises:
+        ConflictError: its monitor does not answer.
+    """
+    deadline = time.monotonic() + MONITOR_TIMEOUT
+    while container.state().status in ALIVE:
+        with suppress(ConflictError, TimeoutError):  # nobody listens in this moment
+            connection = control.ask(engine.paths, container.id, stream.Stop(number, timeout))
+            connection.messages.settimeout(MONITOR_TIMEOUT)
+            if isinstance(connection.receive(), stream.Done):
+                connection.messages.settimeout(None)
+                return connection
+            connection.close()
+        if time.monotonic() > deadline:
+            raise ConflictError(f"the monitor of container {container.name} does not answer", hint="try rm --force")
+        time.sleep(0.01)
+    return None
 
 
 def restart(
@@ -221,15 +245,34 @@ def restart(
     start(engine, container, attached=False, stdin=False, window=window)
 
 
-def kill(container: Container, number: int) -> None:
-    """Send PID 1 a signal.
+def kill(engine: Engine, container: Container, number: int) -> None:
+    """Send PID 1 a signal. One that ends the container also keeps its restart policy from starting it again.
 
     Raises:
         ConflictError: it does not run; in Docker's words.
     """
     state = container.state()
-    if state.status not in ALIVE or not signal_if_same(state.pid, state.pid_started, number):
+    final = number in (signal.SIGKILL, _stop_signal(container))
+    if final and container.spec.restart != "no" and state.status in ALIVE:
+        if (connection := _ask_to_stop(engine, container, number, -1)) is not None:
+            connection.close()
+    elif state.status not in ALIVE or not signal_if_same(state.pid, state.pid_started, number):
         raise ConflictError(f"cannot kill container: {container.name}: container {container.id} is not running")
+
+
+def _kill_for_good(engine: Engine, container: Container) -> None:
+    """SIGKILL by the monitor, so that no policy starts it again; a monitor that does not answer is killed as well."""
+    try:
+        stop(engine, container, signal.SIGKILL, -1)
+    except ConflictError:
+        state = container.stored_state()
+        kill_if_same(state.monitor, state.monitor_started)
+        kill_if_same(state.pid, state.pid_started)
+
+
+def _stop_signal(container: Container) -> int:
+    text = container.spec.stop_signal
+    return signals.parse(text) if text else int(signal.SIGTERM)
 
 
 def pause(engine: Engine, container: Container) -> None:
@@ -287,7 +330,7 @@ def remove(engine: Engine, container: Container, *, force: bool = False) -> None
                 f'cannot remove container "/{container.name}": container is {state.status}',
                 hint="stop the container before removing or force remove",
             )
-        kill_if_same(state.pid, state.pid_started)
+        _kill_for_good(engine, container)
     try:
         with container.hold("remove", wait=KILL_TIMEOUT if force else 0):
             engine.containers.remove(container)

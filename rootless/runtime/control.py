@@ -7,15 +7,17 @@ answer on the same connection; `attach` sends the far end of its byte socket alo
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import ConflictError
 from ..paths import Paths, private_directory
-from .stream import AnyMessage, Attach, Connection
+from .stream import AnyMessage, Attach, Connection, Done, Stop, Wait
 
 SOCKET = "control"
 BACKLOG = 64
@@ -88,6 +90,30 @@ def attach(paths: Paths, container_id: str, *, stdin: bool) -> Connection:
             ours.close()
             raise
     return Connection(ours, connection.messages)
+
+
+def stopped_within(listener: socket.socket, seconds: float, waiting: list[Connection]) -> bool:
+    """While a container waits for its restart: answer who connects, and tell whether somebody asked to stop.
+
+    Connections that want to hear of the end are added to `waiting`; the others are turned away.
+    """
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if not select.select([listener], [], [], left)[0]:
+            break
+        with suppress(OSError):
+            messages, _ = listener.accept()
+            messages.settimeout(1)
+            connection = Connection(messages, messages)
+            request = connection.receive()
+            if isinstance(request, Stop | Wait):
+                waiting.append(connection)
+            else:
+                connection.close()
+            if isinstance(request, Stop):
+                connection.send(Done())
+                return True
+    return False
 
 
 def hang_up(listener: socket.socket) -> None:

@@ -67,7 +67,7 @@ def _keep(order: ExecOrder, client: stream.Connection) -> None:
     for fd in order.namespaces.values():
         os.close(fd)
     client.send(stream.Started(""))
-    watch = Watch(running, None, client, attached=order.attached)
+    watch = Watch(running, None, [client] if order.attached else [])
     watch.tell_end(watch.until_the_end(order.stdin, _monitor))
 
 

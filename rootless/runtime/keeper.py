@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,7 +28,7 @@ from ..container.store import Container, Containers, Hold
 from ..errors import RootlessError
 from ..kernel import process
 from ..paths import Paths
-from . import control, freeze, stage, stream
+from . import control, freeze, restart, stage, stream
 from .bundle import assemble
 from .channel import Channel
 from .logs import LogWriter
@@ -188,11 +189,35 @@ class _Keeper:
     # --- from the start to the end ---------------------------------------------------------------------------------
 
     def _keep_started(self, running: Running) -> None:
-        watch = Watch(running, LogWriter(self.container.directory / "log"), self.client, attached=self.order.attached)
-        code = watch.until_the_end(self.order.stdin, self._monitor)
+        clients = [self.client] if self.order.attached else []
+        delay, restarts = restart.Delay(), 0
+        while True:
+            began = time.monotonic()
+            watch = Watch(running, LogWriter(self.container.directory / "log"), clients)
+            code = watch.until_the_end(self.order.stdin, self._monitor)
+            if not restart.wanted(self.container.spec, code, stopped=watch.stopped, restarts=restarts):
+                break
+            restarts += 1
+            self._note_restart(code, restarts)
+            watch.tell_end(code)  # as in Docker, whoever was attached saw this run and not the next
+            clients = []
+            if not self._sit_out(delay.after(time.monotonic() - began), watch):
+                break
+            running = self._start(None)
         self._note_end(code, watch)
         control.hang_up(self.listener)
         watch.tell_end(code)
+
+    def _note_restart(self, code: int, restarts: int) -> None:
+        state = self.container.stored_state()
+        status = step(state.status, Event.EXIT_TO_RESTART)
+        self._write(state, status=status, pid=0, exit_code=code, finished_at=now(), restart_count=restarts)
+
+    def _sit_out(self, seconds: float, watch: Watch) -> bool:
+        """Wait before a restart; False when somebody asked to stop meanwhile."""
+        watch.waiting = []
+        watch.stopped = control.stopped_within(self.listener, seconds, watch.waiting)
+        return not watch.stopped
 
     def _monitor(self, running: Running, log: LogWriter | None) -> Monitor:
         from .monitor import Monitor
@@ -241,10 +266,10 @@ class Watch:
         stopped: somebody asked for the end.
     """
 
-    def __init__(self, running: Running, log: LogWriter | None, client: stream.Connection, *, attached: bool) -> None:
+    def __init__(self, running: Running, log: LogWriter | None, attached: list[stream.Connection]) -> None:
         self.running = running
         self.log = log
-        self.attached = [client] if attached else []
+        self.attached = attached
         self.waiting: list[stream.Connection] = []
         self.error = ""
         self.stopped = False
@@ -304,6 +329,7 @@ class Watch:
         for client in (*self.attached, *self.waiting):
             with suppress(OSError):
                 client.send(stream.Exited(code, self.error))
+            client.close()
 
 
 def _ended_within(pidfd: int, milliseconds: int) -> bool:

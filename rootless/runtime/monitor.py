@@ -160,6 +160,9 @@ class Monitor:
                 self.waiting.append(connection)
             case stream.Stop(number, timeout), []:
                 self.waiting.append(connection)
+                self.stopped = True
+                with suppress(OSError):
+                    connection.send(stream.Done())
                 await self._stop(number, timeout)
             case stream.Pause() | stream.Unpause(), []:
                 self._do(connection, lambda: self._set_paused(isinstance(request, stream.Pause)))
@@ -169,7 +172,6 @@ class Monitor:
                 messages.close()
 
     async def _stop(self, number: int, patience: float) -> None:
-        self.stopped = True
         self._signal(number)
         await trio.sleep(patience if patience >= 0 else math.inf)
         self._signal(signal.SIGKILL)

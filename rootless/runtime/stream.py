@@ -77,7 +77,8 @@ class Wait(Message, frozen=True, tag=True):
 class Stop(Message, frozen=True, tag=True):
     """From a new client: send PID 1 `signal`, after `timeout` seconds SIGKILL (-1: never), and tell me of the end.
 
-    A restart policy does not apply to this end.
+    A restart policy does not apply to this end. `Done` tells that this is settled, `Exited` of the end; a client that
+    hears neither came in a moment in which nobody listened, and asks again.
     """
 
     signal: int
