@@ -44,8 +44,8 @@ class UnmappedIdError(UnavailableError):
     def __init__(self, path: str, uid: int, gid: int) -> None:
         super().__init__(
             f"{path} belongs to {uid}:{gid}, which is outside your subordinate ids",
-            hint="an administrator can give you a larger range in /etc/subuid and /etc/subgid, "
-            "or let the engine keep owners in attributes (an `owned` store)",
+            hint="an administrator can enlarge your range in /etc/subuid and /etc/subgid, "
+            "or use --storage-driver cow, which needs none",
         )
         self.path = path
         self.uid = uid

@@ -2,7 +2,7 @@
 
 Why not the standard library's tarfile: it takes a broken header in the middle for the end of the archive, reads pax
 headers of any size into memory, loops for ever on a negative size (Python 3.11.2, Debian's) and keeps times as floats;
-in stream mode it costs six times as much an entry (docs/internals/storage.md has the figures).
+in stream mode it costs four times as much an entry (docs/internals/storage.md has the figures).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,11 +34,18 @@ def idmap() -> IdMap:
 @pytest.fixture
 def paths(tmp_path: Path) -> Iterator[Paths]:
     """A store and a run directory; afterwards both are removed, with whatever subordinate ids own in them."""
-    found = Paths(store=tmp_path / "s", run=tmp_path / "r")
-    found.tmp.mkdir(mode=0o700, parents=True)
+    base = tmp_path
+    if os.geteuid() == 0:  # container root is another user then, and looks at what it made by its path
+        base = Path(tempfile.mkdtemp(prefix="rootless-test-"))
+        base.chmod(0o755)
+    found = Paths(store=base / "s", run=base / "r")
+    found.tmp.mkdir(parents=True)
+    found.tmp.chmod(0o700)
     yield found
-    for path in tmp_path.iterdir():
-        remove_tree(path, lambda: room.open_room(found, idmaps.detect()))
+    remove_tree(found.store, lambda: room.open_room(found, idmaps.detect()))
+    for path in base.iterdir():
+        remove_tree(path, lambda: -1)
+    base.rmdir()
 
 
 @pytest.fixture(scope="session")
@@ -155,7 +163,7 @@ def unpack(paths: Paths, idmap: IdMap, room_fd: int) -> Unpack:
 
     def run(data: bytes, kind: str, lower: Sequence[Unpacked] = ()) -> Unpacked:
         path = paths.store / f"layer{next(count)}"
-        path.mkdir()
+        path.mkdir(mode=0o755)
         if kind == "mapped" and os.geteuid() == 0:
             os.chown(path, idmap.uids[0].outside, idmap.gids[0].outside)
         with ExitStack() as opened:

@@ -350,6 +350,21 @@ def test_harmless(trick: str, kind: str, unpack: Unpack, paths: Paths, outside: 
     assert surroundings(paths) == before
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="about the engine started by real root")
+def test_the_table_under_real_root(unpack: Unpack, paths: Paths, outside: Path) -> None:
+    """Where the caller could change everything, the room's root, who unpacks, still can't."""
+    before = surroundings(paths)
+    for build, message in REFUSED.values():
+        with pytest.raises(InvalidError, match=message):
+            unpack(build(Archive(), str(outside)).bytes(), "mapped")
+    for make, check in HARMLESS.values():
+        for kind in "mapped", "owned":
+            layer = unpack(make().bytes(), kind)
+            check(layer, layer.tree())
+    assert surroundings(paths) == before
+
+
 def test_extension_headers_of_every_entry_cost_no_memory_for_ever(unpack: Unpack) -> None:
     """A thousand headers of nearly the largest size pass one after the other: the sum of them is no limit."""
     import resource

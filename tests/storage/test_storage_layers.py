@@ -187,7 +187,7 @@ def test_auto_takes_owned_where_an_id_is_outside_the_map(paths: Paths, layers: L
 
 def test_mapped_names_the_file_and_the_id(paths: Paths, layers: Layers) -> None:
     chain = [stored(paths, Archive().file("dir/g", uid=5, gid=OUTSIDE))]
-    with pytest.raises(UnmappedIdError, match=r"dir/g belongs to 5:70000.*; an administrator can give") as caught:
+    with pytest.raises(UnmappedIdError, match=r"dir/g belongs to 5:70000.*; an administrator can enlarge") as caught:
         layers.ensure(chain, "mapped")
     assert (caught.value.path, caught.value.uid, caught.value.gid) == ("dir/g", 5, OUTSIDE)
     assert leftovers(paths) == [] and trees(paths) == []
