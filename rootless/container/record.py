@@ -98,6 +98,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         error: why the last start failed or the monitor was lost; one line.
         namespaces: the monitor's descriptors on the container's namespaces, by their names under /proc/PID/ns.
         stopped: somebody asked for the last end; a restart policy then leaves the container alone.
+        health: what its health check says: starting, healthy or unhealthy; empty without one.
     """
 
     status: Status = Status.CREATED
@@ -115,6 +116,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     restart_count: int = 0
     namespaces: dict[str, int] = {}
     stopped: bool = False
+    health: str = ""
 
 
 def now() -> str:

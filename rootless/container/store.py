@@ -263,22 +263,31 @@ class Containers:
         """Remove what killed processes left: abandoned and half-removed containers, links to nothing, and drafts."""
         self.survey()
 
-    def survey(self) -> list[tuple[Container, State]]:
+    def survey(self, on_damage: Callable[[StoreError], None] | None = None) -> list[tuple[Container, State]]:
         """Every readable container with its true state, the newest first, after a sweep.
 
         Each document is read once, and a lock is tried only where a document tells of something to look after: this is
         the way of `ps`, which may have a thousand to show.
+
+        Args:
+            on_damage: told about each container that can't be read; it is left out.
         """
         found = []
         for container_id in self.ids():
-            with suppress(NotFoundError, StoreError):
+            try:
                 container = self.load(container_id)
-                state = container.state()
-                if _is_abandoned(container.spec, state):
-                    self.sweep_one(container_id)
-                    if not container.directory.exists():
-                        continue
-                found.append((container, state))
+            except NotFoundError:
+                continue
+            except StoreError as problem:
+                if on_damage is not None:
+                    on_damage(problem)
+                continue
+            state = container.state()
+            if _is_abandoned(container.spec, state):
+                self.sweep_one(container_id)
+                if not container.directory.exists():
+                    continue
+            found.append((container, state))
         self.names.sweep(container.name for container, _ in found)
         sweep_drafts(self.paths.tmp, self._room)
         room.sweep(self.paths)

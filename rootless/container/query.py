@@ -1,0 +1,163 @@
+"""Which containers a listing shows: the filters of `ps`, as Docker's users write them.
+
+Where a filter is given several times, one of its values has to fit; of labels, every one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
+
+from ..errors import InvalidError, NotFoundError
+from .record import State
+from .state import ALIVE, Status
+from .store import Container, Containers
+
+if TYPE_CHECKING:
+    from ..image.store import ImageStore
+
+M = TypeVar("M", bound=StrEnum)
+
+FILTERS = ("ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status")
+
+
+class Health(StrEnum):
+    """The values of the filter `health`."""
+
+    NONE = "none"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True)
+class Query:
+    """Conditions on a container; empty or None where nothing was said.
+
+    Attributes:
+        everything: containers that don't run are shown, too.
+        names: searched for in the name, with and without a leading slash.
+        ids: beginnings of ids.
+        labels: `name` or `name=value`, all of which it must have.
+        exit_codes: of its last run, when that is over.
+        before, since: (creation time, id) of containers that it must be older or younger than.
+        images: ids.
+    """
+
+    everything: bool = False
+    names: tuple[re.Pattern[str], ...] = ()
+    ids: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    exit_codes: tuple[int, ...] = ()
+    health: tuple[Health, ...] = ()
+    networks: tuple[str, ...] = ()
+    before: tuple[tuple[str, str], ...] = ()
+    since: tuple[tuple[str, str], ...] = ()
+    images: frozenset[str] | None = None
+
+    def __call__(self, container: Container, state: State) -> bool:
+        """Whether a container is shown."""
+        return self._fits_state(state) and self._fits_record(container)
+
+    def _fits_state(self, state: State) -> bool:
+        alive = state.status in ALIVE
+        if not (alive or self.everything):
+            return False
+        if self.statuses and state.status not in self.statuses:
+            return False
+        if self.exit_codes and (alive or not state.started_at or state.exit_code not in self.exit_codes):
+            return False
+        return not self.health or (state.health or Health.NONE) in self.health
+
+    def _fits_record(self, container: Container) -> bool:
+        spec, age = container.spec, (container.record.created, container.id)
+        return (
+            (not self.ids or container.id.startswith(self.ids))
+            and (not self.names or any(n.search(f"/{container.name}") or n.search(container.name) for n in self.names))
+            and all(has_label(spec.labels, label) for label in self.labels)
+            and (not self.networks or spec.network in self.networks)
+            and all(age < other for other in self.before)
+            and all(age > other for other in self.since)
+            and (self.images is None or spec.image_id in self.images)
+        )
+
+
+def has_label(labels: Mapping[str, str], wanted: str) -> bool:
+    """Whether there is a label `name`, or one with the value of `name=value`."""
+    name, equals, value = wanted.partition("=")
+    return name in labels and (not equals or labels[name] == value)
+
+
+def parse(
+    filters: Mapping[str, Sequence[str]], containers: Containers, images: Callable[[], ImageStore], *, everything: bool
+) -> Query:
+    """The query that `filters` (name to values, the names being in FILTERS) describe.
+
+    Args:
+        images: opens the images; only called where one is asked for.
+
+    Raises:
+        InvalidError: a value that can't be one; in Docker's words.
+        NotFoundError, ConflictError: a container to compare with that isn't there, or could be several.
+    """
+    query = Query(
+        everything=everything or "status" in filters,  # who asks for the dead ones wants to see them
+        names=tuple(_pattern(value) for value in filters.get("name", ())),
+        ids=tuple(filters.get("id", ())),
+        labels=tuple(filters.get("label", ())),
+        statuses=tuple(_member(Status, "status", "state", value) for value in filters.get("status", ())),
+        exit_codes=tuple(_exit_code(value) for value in filters.get("exited", ())),
+        health=tuple(_member(Health, "health", "health", value) for value in filters.get("health", ())),
+        networks=tuple(filters.get("network", ())),
+        before=tuple(_age(containers, value) for value in filters.get("before", ())),
+        since=tuple(_age(containers, value) for value in filters.get("since", ())),
+    )
+    if "ancestor" in filters:
+        query = replace(query, images=descendants(images(), filters["ancestor"]))
+    return query
+
+
+def _pattern(value: str) -> re.Pattern[str]:
+    try:
+        return re.compile(value)
+    except re.error as problem:
+        raise InvalidError(f"invalid filter 'name={value}': {problem}") from problem
+
+
+def _member(kind: type[M], name: str, what: str, value: str) -> M:
+    try:
+        return kind(value)
+    except ValueError:
+        choice = ", ".join(kind)
+        message = f"invalid filter '{name}={value}': invalid value for {what} ({value}): must be one of {choice}"
+        raise InvalidError(message) from None
+
+
+def _exit_code(value: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,9}", value, re.ASCII):
+        raise InvalidError(f"invalid filter 'exited={value}': not a number")
+    return int(value)
+
+
+def _age(containers: Containers, value: str) -> tuple[str, str]:
+    record = containers.resolve(value).record
+    return record.created, record.id
+
+
+def descendants(store: ImageStore, names: Sequence[str]) -> frozenset[str]:
+    """The ids of these images and of all that are built upon one of them. A name that means no image has none."""
+    everything = store.all()
+    found = set()
+    for name in names:
+        try:
+            ancestor = store.resolve(name)
+        except (NotFoundError, InvalidError):
+            continue
+        found.add(ancestor.id)
+        if depth := len(ancestor.diff_ids):
+            found.update(image.id for image in everything if image.diff_ids[:depth] == ancestor.diff_ids)
+    return frozenset(found)
