@@ -1,8 +1,8 @@
 """A tar archive as a stream: entries one after the other, their data as slices of what was read, nothing kept.
 
 Why not the standard library's tarfile: it takes a broken header in the middle for the end of the archive, reads pax
-headers of any size into memory, loops for ever on a negative size (Python 3.11.2, Debian's) and keeps times as floats;
-in stream mode it costs four times as much an entry (docs/internals/storage.md has the figures).
+headers of any size into memory, believes negative sizes (Python 3.11.2, Debian 12's) and keeps times as floats; in
+stream mode it costs four times as much an entry (docs/internals/storage.md has the figures).
 """
 
 from __future__ import annotations
