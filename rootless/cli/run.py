@@ -54,13 +54,12 @@ def run(
         streams.require_terminal(tty=options.tty, interactive=options.interactive)
     require_absent(cidfile)
     engine = context.engine
-    maker = lifecycle.plan(engine, options, image, name)
     if engine.idmap.single:
-        _say_once(
-            context.paths, f"there is only one id in the container, everything is its root's: {engine.idmap.reason}"
-        )
+        reason = engine.idmap.reason
+        _say_once(context.paths, f"there is only one id in the container, everything is its root's: {reason}")
     stdin = options.interactive and not detach
-    started = lifecycle.run(engine, maker, attached=not detach, stdin=stdin, window=streams.window())
+    with lifecycle.plan(engine, options, image, name) as maker:
+        started = lifecycle.run(engine, maker, attached=not detach, stdin=stdin, window=streams.window())
     write_cidfile(cidfile, started.container_id)
     if detach:
         print(started.container_id)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from .. import atomic, idmap
 from ..errors import ConflictError, NotFoundError
 from ..idmap import IdMap
+from ..image import pins
 from ..image.store import Image, ImageStore
 from ..kernel.process import machine_id
 from ..paths import Paths
@@ -59,34 +60,39 @@ Maker = Callable[[int], tuple[Container, Hold]]
 (0: none will now): that monitor makes it itself, so that a command which was killed before leaves nothing."""
 
 
-def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "") -> Maker:
+@contextmanager
+def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "") -> Iterator[Maker]:
     """Check everything that can be checked before a container exists, unpack what is not unpacked yet.
+
+    Until the end of the block the image can't be removed: a container that is being made is not seen yet.
 
     Raises:
         NotFoundError: no such image.
         UsageError: an option that makes no sense.
     """
-    image = engine.images.resolve(image_name)
     if name:
         name = names.validate(name)
     container_id = os.urandom(32).hex()
-    wanted = spec.build(options, image, image_name, container_id)
     driver = drivers.choose(engine.driver)
-    layers = _unpacked(engine, image, driver)
+    with pins.hold(engine.paths) as pin:
+        image = engine.images.resolve(image_name)
+        pin.add(image.id, *image.chain_ids)
+        wanted = spec.build(options, image, image_name, container_id)
+        layers = _unpacked(engine, image, driver)
 
-    def make(monitor: int) -> tuple[Container, Hold]:
-        record = Record(
-            id=container_id,
-            name=name or engine.containers.names.free(),
-            created=now(),
-            spec=wanted,
-            driver=driver.name,
-            layers=tuple(layers),
-            idmap=engine.idmap.tag,
-        )
-        return _make(engine, record, State(monitor=monitor))
+        def make(monitor: int) -> tuple[Container, Hold]:
+            record = Record(
+                id=container_id,
+                name=name or engine.containers.names.free(),
+                created=now(),
+                spec=wanted,
+                driver=driver.name,
+                layers=tuple(layers),
+                idmap=engine.idmap.tag,
+            )
+            return _make(engine, record, State(monitor=monitor))
 
-    return make
+        yield make
 
 
 def _unpacked(engine: Engine, image: Image, driver: StorageDriver) -> list[str]:
@@ -140,7 +146,8 @@ def _discard(draft: Path) -> None:
 
 def create(engine: Engine, options: spec.Options, image_name: str, name: str = "") -> Container:
     """Make a container and do not start it."""
-    container, hold = plan(engine, options, image_name, name)(0)
+    with plan(engine, options, image_name, name) as make:
+        container, hold = make(0)
     hold.release()
     return container
 
