@@ -1,0 +1,151 @@
+"""Each party killed with -9 in each state of a container: the store tells the truth afterwards, and nothing stays.
+
+A table of state x victim. What Docker would leave (a started container survives its command) stays; the name is free
+again after `rm`; the fixture looks for processes, mounts, sockets and files that are left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.conftest import Rootless
+
+IMAGE = "busybox:latest"
+NAME = "subject"
+
+
+def stored(rootless: Rootless) -> dict[str, int | str]:
+    state: dict[str, int | str] = json.loads((rootless.paths.names / NAME / "state.json").read_text())
+    return state
+
+
+def status(rootless: Rootless) -> str:
+    return rootless.ok("inspect", "-f", "{{.State.Status}}", NAME).strip()
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout: float = 15) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.01)
+
+
+@contextmanager
+def command(rootless: Rootless, *options: str, script: str = "sleep 60") -> Iterator[subprocess.Popen[bytes]]:
+    """`rootless run` in the foreground, until its container is in the wanted state."""
+    process = rootless.popen(
+        *("run", "--name", NAME, *options, IMAGE, "sh", "-c", script),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def running(rootless: Rootless) -> None:
+    wait_for((rootless.paths.names / NAME / "state.json").exists, "the container")
+    wait_for(lambda: stored(rootless)["status"] == "running", "the start")
+
+
+def paused(rootless: Rootless) -> None:
+    running(rootless)
+    rootless.ok("pause", NAME)
+
+
+def restarting(rootless: Rootless) -> None:
+    wait_for((rootless.paths.names / NAME / "state.json").exists, "the container")
+    wait_for(
+        lambda: stored(rootless)["status"] == "restarting" and int(stored(rootless)["restart_count"]) > 3, "waiting"
+    )
+
+
+STATES: dict[str, tuple[Callable[[Rootless], None], tuple[str, ...], str]] = {
+    "running": (running, (), "exec sleep 60"),
+    "paused": (paused, (), "exec sleep 60"),
+    "restarting": (restarting, ("--restart", "always"), "exit 1"),
+}
+
+EXPECTED = {
+    # state, victim: what `inspect` says of the container afterwards
+    ("running", "command"): "running",
+    ("running", "monitor"): "exited",
+    ("running", "pid 1"): "exited",
+    ("paused", "command"): "paused",
+    ("paused", "monitor"): "exited",
+    ("paused", "pid 1"): "exited",
+    ("restarting", "command"): "restarting",
+    ("restarting", "monitor"): "exited",
+}
+
+
+def kill(rootless: Rootless, state: str, victim: str) -> None:
+    reach, options, script = STATES[state]
+    with command(rootless, *options, script=script) as process:
+        reach(rootless)
+        before = stored(rootless)
+        match victim:
+            case "command":
+                process.kill()
+            case "monitor":
+                os.kill(int(before["monitor"]), signal.SIGKILL)
+            case "pid 1":
+                os.kill(int(before["pid"]), signal.SIGKILL)
+        wanted = {EXPECTED[state, victim]} | ({"running"} if EXPECTED[state, victim] == "restarting" else set())
+        wait_for(lambda: status(rootless) in wanted, f"the state {wanted}")
+        if victim == "command":
+            time.sleep(0.1)
+            assert status(rootless) in wanted, "it went on for a moment only"
+    rootless.ok("rm", "-f", NAME)
+    rootless.ok("run", "--rm", "--name", NAME, IMAGE, "true")
+
+
+@pytest.mark.parametrize(("state", "victim"), EXPECTED)
+def test_the_store_tells_the_truth(rootless: Rootless, state: str, victim: str) -> None:
+    kill(rootless, state, victim)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("state", "victim"), EXPECTED)
+def test_twenty_times_each(rootless: Rootless, state: str, victim: str) -> None:
+    for _ in range(20):
+        kill(rootless, state, victim)
+
+
+@pytest.mark.long
+def test_the_monitor_killed_at_many_moments_of_a_start(rootless: Rootless) -> None:
+    """Between its fork and the command's first line: whatever is left, the next command clears it away."""
+    import random
+
+    moments = random.Random(7)
+    found = {"nothing": 0, "exited": 0}
+    for _ in range(200):
+        process = rootless.popen(
+            *("run", "--rm", "--name", NAME, IMAGE, "sleep", "60"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(moments.uniform(0.02, 0.25))
+        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+        found["exited" if children else "nothing"] += 1
+        if not children:
+            process.kill()
+        process.wait(timeout=20)
+        rootless.ok("rm", "-f", NAME)
+        wait_for(lambda: not rootless.remains(), "clearing away")
+    print(f"the monitor killed at 200 moments of a start: {found}")
+    assert found["exited"] > 100
