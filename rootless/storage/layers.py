@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .. import atomic, locks, room
-from ..errors import InvalidError, StoreError
+from ..errors import InvalidError, StoreError, UnavailableError
 from ..idmap import IdMap
 from ..kernel import fs
 from ..paths import Paths
@@ -93,12 +93,14 @@ class Layers:
         ids = digests.chain_ids([source.diff_id for source in chain])
         if self._idmap.single or (self._complete(ids, "owned") and not self._complete(ids, "mapped")):
             return self._stack(chain, "owned")
-        from .owners import UnmappedIdError
-
         try:
             return self._stack(chain, "mapped")
-        except UnmappedIdError:
-            return self._stack(chain, "owned")
+        except UnavailableError as problem:
+            from .owners import UnmappedIdError  # brings much along that most calls never need
+
+            if not isinstance(problem, UnmappedIdError):
+                raise
+        return self._stack(chain, "owned")
 
     def present(self) -> list[str]:
         """The chain ids of all layers that are unpacked, of whatever kind, or were begun."""
@@ -119,8 +121,8 @@ class Layers:
         if not directory.is_dir():
             return
         with self._locked(chain_id):
-            for link in self._paths.links.iterdir() if self._paths.links.is_dir() else ():
-                if os.readlink(link).startswith(f"../layers/{directory.name}/"):
+            for link in self._paths.links.glob("*"):
+                if link.is_symlink() and os.readlink(link).startswith(f"../layers/{directory.name}/"):
                     link.unlink(missing_ok=True)
             for tree in directory.iterdir():
                 if tree.name != "lock":

@@ -93,9 +93,6 @@ class Owners(Protocol):
     def linked(self, path: bytes, target: bytes) -> None:
         """`path` is a new hard link to `target`."""
 
-    def forget(self, path: bytes) -> None:
-        """`path` and all below it are gone."""
-
 
 def kept(xattrs: dict[bytes, bytes]) -> dict[bytes, bytes]:
     """The attributes that an archive may set: user.* and security.capability.
@@ -183,9 +180,6 @@ class MappedOwners:
     def linked(self, path: bytes, target: bytes) -> None:
         pass
 
-    def forget(self, path: bytes) -> None:
-        pass
-
 
 def _set_all(fd: int, path: bytes, wanted: Attributes) -> None:
     for name, value in kept(wanted.xattrs).items():
@@ -200,7 +194,8 @@ class OwnedOwners:
     """Everything belongs to the caller; what the image wants is written beside it.
 
     Attributes:
-        records: what no extended attribute could hold, by path: to be written to `owners.jsonl`.
+        records: what no extended attribute could hold, by path: to be written to `owners.jsonl`. Some may be of files
+            that were removed with a directory.
     """
 
     def __init__(self, earlier: Callable[[int, bytes], OwnerRecord | None]) -> None:
@@ -221,8 +216,10 @@ class OwnedOwners:
         self._write(fd, path, wanted, "dir")
 
     def symlink(self, place: Place, wanted: Attributes) -> None:
-        if wanted.uid or wanted.gid:  # the kernel refuses user.* attributes on links (xattr(7))
-            self.records[place.path] = OwnerRecord(wanted.uid, wanted.gid, 0o777, "symlink")
+        # The kernel refuses user.* attributes on links (xattr(7)).
+        self._note(
+            place.path, OwnerRecord(wanted.uid, wanted.gid, 0o777, "symlink") if wanted.uid or wanted.gid else None
+        )
 
     def special(self, place: Place, entry: Entry) -> bool:
         """A regular file stands for it, whose attribute says what it is."""
@@ -266,21 +263,14 @@ class OwnedOwners:
         return Attributes(found.mode, found.uid, found.gid, status.st_mtime_ns, kept(xattrs))
 
     def copied(self, place: Place, status: os.stat_result, layer: int) -> None:
-        if record := self._earlier(layer, place.path):
-            self.records[place.path] = record
+        self._note(place.path, self._earlier(layer, place.path))
 
     def linked(self, path: bytes, target: bytes) -> None:
-        if record := self.records.get(target):
-            self.records[path] = record
-
-    def forget(self, path: bytes) -> None:
-        if self.records:
-            below = path + b"/"
-            for known in [p for p in self.records if p == path or p.startswith(below)]:
-                del self.records[known]
+        self._note(path, self.records.get(target))
 
     def _write(self, fd: int, path: bytes, wanted: Attributes, kind: str) -> None:
         record = OwnerRecord(wanted.uid, wanted.gid, wanted.mode, kind)
+        self._note(path, None)
         xattrs = kept(wanted.xattrs)
         capability = xattrs.pop(b"security.capability", None)
         if capability is not None:
@@ -292,7 +282,14 @@ class OwnedOwners:
         except OSError as problem:
             if problem.errno != errno.EOPNOTSUPP:
                 raise
-            self.records[path] = record._replace(xattrs=xattrs)
+            self._note(path, record._replace(xattrs=xattrs))
+
+    def _note(self, path: bytes, record: OwnerRecord | None) -> None:
+        """Remember what could not be said on the file; without a record, forget what was there before it."""
+        if record is not None:
+            self.records[path] = record
+        else:
+            self.records.pop(path, None)
 
 
 def _whiteout_without_device(parent: int, name: bytes) -> None:

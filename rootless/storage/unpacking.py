@@ -63,7 +63,11 @@ def owned(job: Job, owner_files: Sequence[Path]) -> tuple[str, bytes]:
     """
     below = _OwnerFiles(owner_files)
     owners = OwnedOwners(below.record)
-    return _unpack(job, owners), ownerfile.dump(owners.records)
+    diff_id = _unpack(job, owners)
+    with ExitStack() as opened:
+        layer = Lower([_reopened(job.root, opened)])
+        records = {path: record for path, record in owners.records.items() if _stands(layer, path)}
+    return diff_id, ownerfile.dump(records)
 
 
 def _unpack(job: Job, owners: Owners) -> str:
@@ -74,6 +78,11 @@ def _unpack(job: Job, owners: Owners) -> str:
         with ReadAhead(compression.decompressor(job.blob), hasher.update) as chunks:
             untar.unpack(TarStream(chunks), root, owners, Lower(lower))
     return f"{job.algorithm}:{hasher.hexdigest()}"
+
+
+def _stands(layer: Lower, path: bytes) -> bool:
+    with layer.find(path) as found:
+        return found is not None
 
 
 def _reopened(fd: int, opened: ExitStack) -> int:

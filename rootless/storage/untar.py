@@ -163,7 +163,7 @@ class _Unpacker:
 
     def _link(self, entry: Entry, place: Place) -> None:
         target = self._target(entry)
-        if target in self._left_out:
+        if target is None:
             self._left_out.add(place.path)
             return
         if target == place.path or target.startswith(place.path + b"/"):
@@ -177,15 +177,23 @@ class _Unpacker:
         self._replacing(make, place)
         self._owners.linked(place.path, target)
 
-    def _target(self, entry: Entry) -> bytes:
-        """Where the file is that a hard link wants, links on the way resolved. It is in this layer afterwards."""
+    def _target(self, entry: Entry) -> bytes | None:
+        """Where the file is that a hard link wants, links on the way resolved. It is in this layer afterwards.
+
+        None for a device that was left out, and for what was linked to it.
+        """
         path = inner_path(entry.link)
         above, _, name = path.rpartition(b"/")
         parent = self._directories.find(above)
         if parent is not None:
             path = _below(parent.path, name)
-            if path in self._left_out or _is_here(parent.fd, name):
+            status = _status(parent.fd, name)
+            if status is not None and not is_whiteout(parent.fd, name, status):
                 return path
+        if path in self._left_out:
+            return None
+        if not path or self._is_hidden(path) or (parent is not None and status is not None):
+            raise InvalidError(_no_file(entry))
         self._copy_up(path, entry)
         return path
 
@@ -206,6 +214,7 @@ class _Unpacker:
     def _directory(self, entry: Entry, place: Place) -> None:
         try:
             os.mkdir(place.name, 0o700, dir_fd=place.parent)
+            self._opaque.discard(place.path)
         except FileExistsError:
             if not stat.S_ISDIR(os.stat(place.name, dir_fd=place.parent, follow_symlinks=False).st_mode):
                 self._new_directory(place)
@@ -220,6 +229,7 @@ class _Unpacker:
         """In the place of nothing, of a file, or of a whiteout: then what lower layers have must not show in it."""
         hidden = self._clear(place)
         os.mkdir(place.name, 0o700, dir_fd=place.parent)
+        self._opaque.discard(place.path)  # said of one that stood here before
         if hidden:
             fd = os.open(place.name, DIRECTORY, dir_fd=place.parent)
             try:
@@ -229,10 +239,18 @@ class _Unpacker:
 
     def _inherited(self, path: bytes) -> Attributes:
         default = Attributes(0o755, 0, 0, self._now)
-        if any(path == hidden or not hidden or path.startswith(hidden + b"/") for hidden in self._opaque):
+        if path in self._opaque or self._is_hidden(path):
             return default
         with self._lower.directory(path) as found:
             return default if found is None else self._owners.recall(found[0], path, found[1])
+
+    def _is_hidden(self, path: bytes) -> bool:
+        """Whether `path` is below a directory in which this layer hides what lower layers have."""
+        while path:
+            path = path.rpartition(b"/")[0]
+            if path in self._opaque:
+                return True
+        return False
 
     def _mark(self, path: bytes) -> bool:
         """Carry out a whiteout or an opaque mark (layer.md, "Whiteouts"). False when `path` is neither."""
@@ -271,28 +289,23 @@ class _Unpacker:
 
     def _clear(self, place: Place) -> bool:
         """Remove what an earlier entry put there: the last one wins. True when it was a whiteout."""
-        try:
-            status = os.stat(place.name, dir_fd=place.parent, follow_symlinks=False)
-        except FileNotFoundError:
+        status = _status(place.parent, place.name)
+        if status is None:
             return False
         hidden = is_whiteout(place.parent, place.name, status)
         self._directories.forget(place.path, link=stat.S_ISLNK(status.st_mode))
         if stat.S_ISDIR(status.st_mode):
-            below = place.path + b"/"
-            self._pending = {p: a for p, a in self._pending.items() if p != place.path and not p.startswith(below)}
-            self._opaque = {p for p in self._opaque if p != place.path and not p.startswith(below)}
             remove_below(place.parent, place.name)
         else:
             os.unlink(place.name, dir_fd=place.parent)
-        self._owners.forget(place.path)
         return hidden
 
     def _copy_up(self, path: bytes, entry: Entry) -> None:
         """Take the file that a hard link wants from the layers below into this one, as overlayfs would on link(2)."""
         above, _, name = path.rpartition(b"/")
         with self._lower.find(path) as found:
-            if found is None or stat.S_ISDIR(found.status.st_mode) or not path:
-                raise InvalidError(f"{_shown(entry.name)} is a hard link to {_shown(entry.link)}, which is no file")
+            if found is None or stat.S_ISDIR(found.status.st_mode):
+                raise InvalidError(_no_file(entry))
             parent = self._directories.get(above)
             copy_up(found, Place(parent.fd, name, path), self._owners)
 
@@ -313,8 +326,8 @@ class _Unpacker:
             self._pending[b""] = self._inherited(b"")
         for path, attributes in self._pending.items():
             directory = self._directories.find(path)
-            if directory is None:
-                continue
+            if directory is None or directory.path != path:
+                continue  # a later entry removed it; a link may stand there now
             try:
                 self._owners.directory(directory.fd, path, attributes)
                 os.utime(directory.fd, ns=(attributes.mtime, attributes.mtime))
@@ -322,11 +335,15 @@ class _Unpacker:
                 raise _explained(problem, path) from problem
 
 
-def _is_here(parent: int, name: bytes) -> bool:
+def _status(parent: int, name: bytes) -> os.stat_result | None:
     try:
-        return not is_whiteout(parent, name, os.stat(name, dir_fd=parent, follow_symlinks=False))
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
-        return False
+        return None
+
+
+def _no_file(entry: Entry) -> str:
+    return f"{_shown(entry.name)} is a hard link to {_shown(entry.link)}, which is no file"
 
 
 def _below(directory: bytes, name: bytes) -> bytes:

@@ -259,6 +259,16 @@ def check_global(layer: Unpacked, tree: Tree) -> None:
     assert tree["f"].uid == 0
 
 
+def check_device_then_file(layer: Unpacked, tree: Tree) -> None:
+    """What was left out is no longer meant once the name is another's."""
+    assert tree["d"].content == b"x" and tree["e"].link == "d"
+
+
+def check_stale_directories(layer: Unpacked, tree: Tree) -> None:
+    """The attributes of a directory that was replaced by a link don't reach where the link leads."""
+    assert (tree["real/sub"].mode, tree["real/sub"].uid) == (0o755, 0) and tree["p"].kind == "symlink"
+
+
 def _forged() -> Archive:
     xattrs = {
         "SCHILY.xattr.user.overlay.opaque": "y",
@@ -316,6 +326,14 @@ HARMLESS: dict[str, tuple[Callable[[], Archive], Callable[[Unpacked, Tree], None
         check_file_over_link,
     ),
     "devices": (_devices, check_devices),
+    "a device, then a file, then a link to it": (
+        lambda: Archive().add("d", CHARACTER, devmajor=1).file("d", b"x").link("e", "d"),
+        check_device_then_file,
+    ),
+    "a directory with directories, replaced by a link to another": (
+        lambda: Archive().directory("real/sub").directory("p/sub", mode=0o700, uid=5).symlink("p", "real"),
+        check_stale_directories,
+    ),
     "names in odd bytes": (_odd, check_odd_names),
     "the longest names": (
         lambda: Archive().file("n" * 255, b"x").file("/".join(["e" * 200] * 20), b"y"),

@@ -475,13 +475,26 @@ def test_started_by_real_root(hidden_store: Paths, idmap: IdMap) -> None:
         os.close(fd)
 
 
-def test_the_fast_path_imports_little() -> None:
+FAST = """
+import sys
+from pathlib import Path
+from rootless import idmap
+from rootless.paths import Paths
+from rootless.storage.layers import Layers, LayerSource
+Layers(Paths(Path({store!r}), Path({store!r})), idmap.detect()).ensure([LayerSource({diff_id!r}, {diff_id!r})])
+print(*sorted(m for m in sys.modules if m.split(".")[0] in {heavy!r} or m.startswith("rootless.storage")))
+"""
+
+
+def test_the_fast_path_imports_little(paths: Paths, layers: Layers) -> None:
     """Each `run` asks for its layers: decompression, msgspec and the unpacker are for those that must be made."""
     import subprocess
     import sys
 
-    code = "import sys; import rootless.storage.layers; print(*sorted(m for m in sys.modules if m.split('.')[0] in "
-    code += "('isal', 'zstandard', 'msgspec', 'trio', 'tarfile') or m.startswith('rootless.storage')))"
+    source = stored(paths, Archive().file("f"))
+    layers.ensure([source])
+    heavy = ("isal", "zstandard", "msgspec", "trio", "tarfile", "threading")
+    code = FAST.format(store=str(paths.store), diff_id=source.diff_id, heavy=heavy)
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
     assert loaded == [f"rootless.storage{name}" for name in ("", ".blobs", ".digest", ".layers", ".remove")]

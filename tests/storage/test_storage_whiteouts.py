@@ -191,6 +191,23 @@ def test_hard_link_to_what_is_hidden(kind: str, hide: str, unpack: Unpack) -> No
         unpack(Archive().link("copy", "c").bytes(), kind, [middle, bottom])
 
 
+@KINDS
+@pytest.mark.parametrize("hide", [".wh.c", ".wh..wh..opq"])
+def test_hard_link_to_what_the_layer_itself_hides(kind: str, hide: str, unpack: Unpack) -> None:
+    bottom = unpack(base().bytes(), kind)
+    with pytest.raises(InvalidError, match="hard link to c, which is no file"):
+        unpack(Archive().file(hide).link("copy", "c").bytes(), kind, [bottom])
+
+
+@KINDS
+def test_a_directory_that_is_removed_takes_its_opaque_mark_along(kind: str, unpack: Unpack) -> None:
+    """What is made anew in its place merges with the layers below again."""
+    bottom = unpack(base().bytes(), kind)
+    archive = Archive().file("d/.wh..wh..opq").file("d", b"file").directory("d", mode=0o711).file("d/sub/new")
+    tree = unpack(archive.bytes(), kind, [bottom]).tree()
+    assert not tree["d"].opaque and tree["d/sub"].mode == 0o700
+
+
 def test_whiteouts_where_no_device_may_be_made(unpack: Unpack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before Linux 5.8, and on NFS: an attribute takes the device's place, and without attributes the archive's mark.
 
