@@ -246,7 +246,7 @@ class _Unpacker:
 
     def _is_hidden(self, path: bytes) -> bool:
         """Whether `path` is below a directory in which this layer hides what lower layers have."""
-        while path:
+        while path and self._opaque:
             path = path.rpartition(b"/")[0]
             if path in self._opaque:
                 return True
