@@ -82,7 +82,9 @@ class CopyUp:
             self._copy_orphan(node, work)
             return
         target = self.directory(node.parent)
+        self._tree.expire(node)
         status = self._tree.status(node)
+        self._tree.note_base(node)
         name = work.fresh()
         fd = -1
         try:
@@ -173,6 +175,7 @@ class CopyUp:
         if self._quota is not None:
             self._quota.reserve(BLOCK)
             self._quota.add_directory()
+        self._tree.note_base(node)
         os.mkdir(name, 0o700, dir_fd=parent)
         fd = os.open(name, DIRECTORY, dir_fd=parent)
         try:
@@ -191,6 +194,7 @@ class CopyUp:
             source = self._tree.handles.directory(parent, UPPER)
             os.link(node.name, name, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
         else:
+            self._tree.note_base(node)
             fd = self._make_copy(node, self._tree.status(node), name, data=True, directory=directory)
             if fd >= 0:
                 os.close(fd)
@@ -222,9 +226,11 @@ class CopyUp:
         assert node.parent is not None
         tree, work = self._tree, self.work
         target = tree.handles.directory(node.parent, UPPER)
+        tree.expire(node)
         status = tree.status(node)
         if self._quota is not None:
             self._quota.reserve(BLOCK)
+        tree.note_base(node)
         name = work.fresh()
         fd = -1
         try:

@@ -57,8 +57,9 @@ class AssumptionError(Exception):
 class Session:
     """The device, and the socket pair that stands for it until FUSE_INIT is answered."""
 
-    def __init__(self, device: int) -> None:
+    def __init__(self, device: int, *, live: bool) -> None:
         self.device = device
+        self._live = live
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._far = far
         self.descriptor = near.detach()
@@ -75,7 +76,7 @@ class Session:
             self._offered = struct.unpack_from("<I", request, _FLAGS_IN_REQUEST)[0]
             self._far.send(request)
             return False
-        os.write(self.device, edited(self._far.recv(1 << 16), self._offered))
+        os.write(self.device, edited(self._far.recv(1 << 16), self._offered, live=self._live))
         os.dup2(self.device, self.descriptor, inheritable=False)
         # Two descriptors of one device: with the first gone, only the session's own keeps the connection.
         os.close(self.device)
@@ -83,18 +84,21 @@ class Session:
         return True
 
 
-def edited(answer: bytes, offered: int) -> bytes:
+def edited(answer: bytes, offered: int, *, live: bool) -> bytes:
     """The answer to FUSE_INIT with the flags that pyfuse3 can't set, as far as the kernel `offered` them.
 
     HANDLE_KILLPRIV_V2: writes take the set-id bits away below (see `Files.write`), so the kernel need not ask for
     security.capability before each write. CACHE_SYMLINKS: targets don't change. Not AUTO_INVAL_DATA but
-    EXPLICIT_INVAL_DATA: nobody else writes, so a new modification time is no reason to drop cached pages.
+    EXPLICIT_INVAL_DATA: nobody else writes, so a new modification time is no reason to drop cached pages. Over a
+    `live` layer it is one, and targets may change.
     """
     if len(answer) != _ANSWER_SIZE or _OUT_HEADER.unpack_from(answer)[1] != 0:
         return answer
     (flags,) = struct.unpack_from("<I", answer, _FLAGS_IN_ANSWER)
-    flags &= ~INIT_AUTO_INVAL_DATA
-    flags |= offered & (INIT_CACHE_SYMLINKS | INIT_EXPLICIT_INVAL_DATA | INIT_HANDLE_KILLPRIV_V2)
+    flags |= offered & INIT_HANDLE_KILLPRIV_V2
+    if not live:
+        flags &= ~INIT_AUTO_INVAL_DATA
+        flags |= offered & (INIT_CACHE_SYMLINKS | INIT_EXPLICIT_INVAL_DATA)
     changed = bytearray(answer)
     struct.pack_into("<I", changed, _FLAGS_IN_ANSWER, flags)
     return bytes(changed)
@@ -201,7 +205,7 @@ def run(union: Union, device: int) -> None:
     """
     api = import_pyfuse3()
     operations = Operations(union, api)
-    session = Session(device)
+    session = Session(device, live=union.tree.live)
     api.trio = stand_in(session)
     api.init(operations, f"/dev/fd/{session.descriptor}", {"fsname=cow"})
     _settle_memory()

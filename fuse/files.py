@@ -48,7 +48,9 @@ class Files:
         elif flags & os.O_ACCMODE:
             self._copyup.file(node)
             self._handles.writing(node)
-        # To read, the file is opened by the first read that the kernel can't serve from its own pages.
+        elif self._tree.layers[node.layer].live:
+            self._handles.reading(node)
+        # Else the file is opened by the first read that the kernel can't serve from its own pages.
         node.opens += 1
 
     def release(self, node: File) -> None:

@@ -40,12 +40,13 @@ class LayerSpec:
 
     Attributes:
         root: a path, or a descriptor of the directory.
-        kind: `mapped` (ids on disk are what they are) or `owned` (they stand in user.containers.override_stat).
+        kind: `mapped` (ids on disk are what they are), `owned` (they stand in user.containers.override_stat) or `host`
+            (the machine's own file system, seen by a caller in the initial user namespace).
         live: a directory that others may change while it is mounted: nothing of it is remembered for long.
     """
 
     root: str | int
-    kind: Literal["mapped", "owned"] = "mapped"
+    kind: Literal["mapped", "owned", "host"] = "mapped"
     live: bool = False
 
 

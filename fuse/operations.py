@@ -18,6 +18,9 @@ from .metadata import Caller
 from .node import File, Node
 from .union import Listing, Union
 
+SOON = 1.0
+"""Seconds that the kernel may keep what comes from a live layer."""
+
 FOREVER = 1e6
 """Seconds that the kernel may keep a name or attributes: nobody else changes an image or this upper directory."""
 
@@ -66,7 +69,7 @@ class Operations:
         self._next_listing = 1
         self._absent = api.EntryAttributes()
         self._absent.st_ino = 0
-        self._absent.entry_timeout = FOREVER
+        self._absent.entry_timeout = SOON if self._tree.live else FOREVER
         self._unknown = api.FUSEError(errno.ENOSYS)
 
     def init(self) -> None:
@@ -93,6 +96,7 @@ class Operations:
     @answering
     def getattr(self, ino: int, context: Caller) -> Any:
         node = self.union.node(ino)
+        self._tree.expire(node)
         return node.reply or self._attributes(node)
 
     @answering
@@ -150,7 +154,7 @@ class Operations:
     @answering
     def open(self, ino: int, flags: int, context: Caller) -> Any:
         self._files.open(self.union.file(ino), flags)
-        return self._file_info(fh=ino, keep_cache=True)
+        return self._file_info(fh=ino, keep_cache=not (self._tree.live and self._from_live_layer(ino)))
 
     @answering
     def create(self, parent: int, name: bytes, mode: int, flags: int, context: Caller) -> Any:
@@ -247,6 +251,9 @@ class Operations:
         assert isinstance(node, File)
         return node
 
+    def _from_live_layer(self, ino: int) -> bool:
+        return self._tree.layers[self._nodes[ino].layer].live
+
     def _new(self, node: Node) -> Any:
         node.lookups += 1
         return node.reply or self._attributes(node)
@@ -266,9 +273,11 @@ class Operations:
         reply.st_atime_ns = status.st_atime_ns
         reply.st_mtime_ns = status.st_mtime_ns
         reply.st_ctime_ns = status.st_ctime_ns
-        reply.entry_timeout = FOREVER
-        reply.attr_timeout = FOREVER
-        node.reply = reply
+        if self._tree.live and self._from_live_layer(node.ino):
+            reply.entry_timeout = reply.attr_timeout = SOON
+        else:
+            reply.entry_timeout = reply.attr_timeout = FOREVER
+            node.reply = reply
         return reply
 
 

@@ -236,8 +236,3 @@ def record(line: bytes) -> tuple[bytes, bytes]:
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise OSError(errno.EIO, f"owners.jsonl: {problem}") from problem
     return path, text
-
-
-def open_layer(index: int, spec: LayerSpec) -> Layer:
-    """The layer that `spec` describes. OSError when its root is not a directory that can be opened."""
-    return OwnedLayer(index, spec) if spec.kind == "owned" else Layer(index, spec)

@@ -117,6 +117,7 @@ class Renames:
 
     def _give_way(self, parent: Directory, name: bytes, target: Node) -> None:
         """What is about to be replaced: an open file keeps its descriptor, a directory loses its whiteouts."""
+        self._tree.note_base(target)
         if isinstance(target, File):
             if target.opens:
                 self._tree.handles.reading(target)

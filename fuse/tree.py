@@ -8,6 +8,7 @@ import stat
 from contextlib import suppress
 
 from . import whiteout
+from .base import Base
 from .handles import Handles
 from .layer import Layer
 from .metadata import at
@@ -23,6 +24,15 @@ def error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+def same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether these are attributes of one inode, whose number was not given to another kind of file since."""
+    return (one.st_dev, one.st_ino, stat.S_IFMT(one.st_mode)) == (
+        other.st_dev,
+        other.st_ino,
+        stat.S_IFMT(other.st_mode),
+    )
+
+
 class Tree:
     """The nodes in use and the layers that they come from.
 
@@ -33,10 +43,14 @@ class Tree:
         root: the mount's root directory.
     """
 
-    def __init__(self, layers: dict[int, Layer], handles: Handles, quota: Quota | None = None) -> None:
+    def __init__(
+        self, layers: dict[int, Layer], handles: Handles, quota: Quota | None = None, base: Base | None = None
+    ) -> None:
         self.layers = layers
         self.handles = handles
         self.quota = quota
+        self.live = any(layer.live for layer in layers.values())
+        self._base = base
         self.table = Table()
         present = tuple(sorted(layers))
         top = layers[present[0]]
@@ -47,6 +61,8 @@ class Tree:
     def child(self, parent: Directory, name: bytes) -> Node | None:
         """What `parent` has under `name`, or None."""
         node = parent.children.get(name)
+        if node is not None and self.live and self.layers[node.layer].live:
+            node = self._revalidate(parent, name, node)
         if node is not None or parent.complete:
             return node
         return self._find(parent, name)
@@ -102,6 +118,8 @@ class Tree:
         for index in node.layers:
             self._scan(node, index, found, closed)
         children = node.children
+        if self.live:
+            self._reconcile(node, {name: status for name, (_, status, _) in found.items()})
         for name, (index, status, parts) in found.items():
             if name not in children:
                 self.add(node, name, index, tuple(parts), status)
@@ -168,6 +186,19 @@ class Tree:
         if node.lookups <= 0:
             self._drop_if_unused(node)
 
+    def expire(self, node: Node) -> None:
+        """What is known of a live layer's file may be old: have its attributes read again."""
+        if self.live and self.layers[node.layer].live and not node.orphan:
+            node.touch()
+
+    def note_base(self, node: Node) -> None:
+        """`node` is about to be changed, hidden or replaced: note what a live layer has of it, before that happens."""
+        if self._base is None or node.parent is None or not self.layers[node.layer].live:
+            return
+        path = node.path() if isinstance(node, Directory) else node.parent.path().rstrip(b"/") + b"/" + node.name
+        self.expire(node)
+        self._base.record(path, self.status(node))
+
     def removed_files(self) -> list[int]:
         """Descriptors of the writable layer's files that have no name any more, but are open."""
         return [
@@ -186,8 +217,8 @@ class Tree:
             if known is not None and name not in known:
                 continue
             layer = self.layers[index]
-            directory = self.handles.directory(parent, index)
             try:
+                directory = self.handles.directory(parent, index)
                 seen = layer.status(directory, name)
             except (FileNotFoundError, NotADirectoryError):
                 self._missed(parent, index)
@@ -205,6 +236,40 @@ class Tree:
         if status is None:
             return None
         return self.add(parent, name, top, tuple(parts), status)
+
+    def _revalidate(self, parent: Directory, name: bytes, node: Node) -> Node | None:
+        """What a live layer has under a name now: the same file, or another one, for which `node` makes way."""
+        layer = self.layers[node.layer]
+        known = node.status
+        try:
+            seen = layer.status(self.handles.directory(parent, node.layer), name)
+        except (FileNotFoundError, NotADirectoryError):
+            seen = None
+        if seen is not None and known is not None and same_file(known, seen):
+            node.status = seen
+            return node
+        self._supersede(parent, name, node)
+        return None
+
+    def _reconcile(self, parent: Directory, found: dict[bytes, os.stat_result]) -> None:
+        """Part with the children of a live layer that a new listing shows to be gone or to be other files."""
+        for name, node in list(parent.children.items()):
+            if self.layers[node.layer].live:
+                seen = found.get(name)
+                if seen is None or node.status is None or not same_file(node.status, seen):
+                    self._supersede(parent, name, node)
+                else:
+                    node.touch()
+                    node.status = seen
+
+    def _supersede(self, parent: Directory, name: bytes, node: Node) -> None:
+        """What a live layer had under a name is no longer there: whoever has it open keeps it."""
+        parent.children.pop(name, None)
+        if not (isinstance(node, File) and node.opens):
+            self.handles.close(node)
+        node.parent = None
+        if node.lookups <= 0:
+            self._drop_if_unused(node)
 
     def _missed(self, parent: Directory, index: int) -> None:
         """A layer did not have a name. After a few times its list of names is cheaper than asking the kernel again."""
@@ -242,7 +307,10 @@ class Tree:
                 else:
                     closed.add(name)
                 continue
-            status = layer.entry_status(entry, directory)
+            try:
+                status = layer.entry_status(entry, directory)
+            except FileNotFoundError:  # a live layer: gone since it was listed
+                continue
             if stat.S_ISDIR(status.st_mode):
                 found[name] = (index, status, [index])
             else:

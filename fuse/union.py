@@ -18,13 +18,15 @@ from dataclasses import dataclass
 from rootless.kernel import fs
 
 from . import metadata
+from .base import Base
 from .copyup import CopyUp
 from .files import Files
 from .handles import Handles, capacity
+from .host import HostLayer
 from .layer import Layer, LayerSpec
 from .metadata import Caller, at
 from .node import UPPER, Directory, File, Node
-from .owned import OwnedLayer, open_layer
+from .owned import OwnedLayer
 from .quota import BLOCK, Quota
 from .rename import Renames
 from .tree import Tree, error
@@ -45,6 +47,7 @@ class Config:
         work: a directory on the file system of `upper`, needed with it.
         sync: write a copy's data to the disk before the copy takes its place, as the kernel's overlayfs does.
         size: how many bytes the writable layer may hold; None sets no limit.
+        base: the path of base.jsonl, where first changes of what lies in a live layer are noted; needed with one.
         descriptors: how many descriptors the cache may hold; None takes it from the limit of the process.
     """
 
@@ -53,7 +56,16 @@ class Config:
     work: str | int | None = None
     sync: bool = True
     size: int | None = None
+    base: str | None = None
     descriptors: int | None = None
+
+
+KINDS: dict[str, type[Layer]] = {"mapped": Layer, "owned": OwnedLayer, "host": HostLayer}
+
+
+def open_layer(index: int, spec: LayerSpec) -> Layer:
+    """The layer that `spec` describes. OSError when its root is not a directory that can be opened."""
+    return KINDS[spec.kind](index, spec)
 
 
 class Listing:
@@ -83,7 +95,7 @@ class Union:
             layers[index] = open_layer(index, spec)
         self.handles = Handles(layers, capacity() if config.descriptors is None else config.descriptors)
         quota = Quota(config.size, layers[UPPER].root) if config.size is not None and UPPER in layers else None
-        self.tree = Tree(layers, self.handles, quota)
+        self.tree = Tree(layers, self.handles, quota, Base(config.base) if config.base is not None else None)
         self.nodes = self.tree.table.nodes
         self.copyup = CopyUp(self.tree, work, sync=config.sync)
         self.whiteouts = Whiteouts(work.fd if work is not None else -1)
@@ -200,6 +212,7 @@ class Union:
         status = self.tree.status(node)
         below = self._has_lower(parent, name, node)
         directory = self.copyup.directory(parent)
+        self.tree.note_base(node)
         if node.layer != UPPER:
             self.whiteouts.create(directory, name)
         elif below:
@@ -220,6 +233,7 @@ class Union:
         self.tree.status(node)
         below = self._has_lower(parent, name, node)
         directory = self.copyup.directory(parent)
+        self.tree.note_base(node)
         if node.layer != UPPER:
             self.whiteouts.create(directory, name)
         else:

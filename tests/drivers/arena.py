@@ -142,22 +142,25 @@ class Arena:
         *,
         config: Callable[[], server.Config] | None = None,
         started: Callable[[int, int], None] | None = None,
+        outside: bool = False,
     ) -> T:
         """Mount with `driver` in a container's namespaces, run `work` there with the mount as the current directory.
 
         Args:
             config: for cow, makes the server's configuration (in the server's process).
+            outside: leave the cow server in the initial user namespace, as the caller.
             started: told the pids of PID 1 and of the server (0 without one), while `work` goes on.
         """
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         read, write = os.pipe()
         report_read, report_write = os.pipe()
+        keeper = self._serve_outside(here, there, (read, write, report_read, report_write), config) if outside else 0
         stage = os.fork()
         if stage == 0:
             try:
                 os.close(read)
-                one = self._stage(driver, work, here, there, write, config or self.config, report_write)
-                os._exit(one)
+                served = None if outside else config or self.config
+                os._exit(self._stage(driver, work, here, there, write, served, report_write))
             except BaseException:
                 traceback.print_exc()
                 os._exit(99)
@@ -173,6 +176,8 @@ class Arena:
             result: T = receive(read)
         finally:
             status = os.waitstatus_to_exitcode(os.waitpid(stage, 0)[1])
+            if keeper:
+                status = status or os.waitstatus_to_exitcode(os.waitpid(keeper, 0)[1])
         assert status == 0, f"the stage ended with {status}"
         return result
 
@@ -183,7 +188,7 @@ class Arena:
         here: socket.socket,
         there: socket.socket,
         write: int,
-        config: Callable[[], server.Config],
+        config: Callable[[], server.Config] | None,
         report: int,
     ) -> int:
         """The stage: enters the room, makes PID 1 and the server, waits for both. Gives the server's exit code."""
@@ -204,7 +209,7 @@ class Arena:
         for kind in "uid_map", "gid_map":
             Path(f"/proc/{one}/{kind}").write_text("0 0 1\n1 1 65536\n")
         daemon = 0
-        if driver == "cow":
+        if driver == "cow" and config is not None:
             user = namespaces.open_namespace(one, namespaces.CLONE_NEWUSER)
             daemon = os.fork()
             if daemon == 0:
@@ -223,6 +228,23 @@ class Arena:
             return 0
         status = os.waitstatus_to_exitcode(os.waitpid(daemon, 0)[1])
         return 0 if status == -signal.SIGKILL else status
+
+    def _serve_outside(
+        self,
+        here: socket.socket,
+        there: socket.socket,
+        unwanted: tuple[int, ...],
+        config: Callable[[], server.Config] | None,
+    ) -> int:
+        pid = os.fork()
+        if pid == 0:
+            for each in unwanted:
+                os.close(each)
+            here.close()
+            _, fds, _, _ = socket.recv_fds(there, 16, 1)
+            there.close()
+            server.serve(fds[0], (config or self.config)())
+        return pid
 
     @staticmethod
     def _serve(user: int, here: socket.socket, there: socket.socket, config: Callable[[], server.Config]) -> None:

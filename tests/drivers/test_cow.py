@@ -6,8 +6,6 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from rootless.fuse import server
 from tests.drivers.arena import Arena, wait_for
 from tests.drivers.test_semantics import setup
@@ -133,19 +131,17 @@ def test_the_stacks_are_dumped_on_a_signal(arena: Arena) -> None:
     log = arena.log
     assert log is not None
 
+    served_read, served_write = os.pipe()
+
     def signalled(one: int, daemon: int) -> None:
-        assert wait_for(lambda: log.exists() and Path(f"/proc/{daemon}/comm").read_text() == "rootless-cow\n")
+        os.read(served_read, 1)
         # The server belongs to the room: only from inside may it be signalled.
         arena.in_room(lambda: os.kill(daemon, signal.SIGUSR1))
 
     def work() -> None:
-        for _ in range(100):
-            os.stat("file")
-            if "engine.py" in log.read_text():
-                return
-            import time
-
-            time.sleep(0.05)
-        pytest.fail(log.read_text())
+        os.stat("file")
+        os.write(served_write, b"x")
+        assert wait_for(lambda: "engine.py" in log.read_text()), log.read_text()
+        os.stat("other")
 
     arena.container("cow", work, started=signalled)
