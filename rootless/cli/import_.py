@@ -77,9 +77,9 @@ def _opened(source: str, paths: Paths) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     if _is_url(source):
-        from ..registry import client
+        from ..registry import fetch
 
-        with client.downloaded(source, paths.tmp) as stream:
+        with fetch.downloaded(source, paths.tmp) as stream:
             yield stream
         return
     try:

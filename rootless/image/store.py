@@ -243,11 +243,17 @@ class ImageStore:
         return sum(self.layer_size(layer) for layer in image.layers)
 
     def layer_size(self, layer: Layer) -> int:
-        """Bytes of a layer when it is unpacked, as well as that can be told without unpacking it.
+        """Bytes of a layer's files: as counted when it was unpacked, else as well as the blob tells.
 
         A gzip blob's last four bytes tell the archive's size (RFC 1952, 2.3.1), modulo 4 GiB and for its last member
         only; what is obviously too small for the blob is not believed, and the blob's own size taken.
         """
+        try:
+            return int((self.paths.layers / digests.parse(layer.chain_id)[1] / "size").read_bytes())
+        except (OSError, ValueError):
+            return self._guessed_size(layer)
+
+    def _guessed_size(self, layer: Layer) -> int:
         try:
             with self.blobs.open(layer.blob.digest) as file:
                 magic = file.read(2)

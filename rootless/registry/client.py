@@ -1,231 +1,392 @@
-"""HTTP over h11 and trio: one resource, fetched through redirects and proxies, within limits.
+"""A repository of a registry, by the OCI distribution protocol (distribution-spec 1.1, and Docker's Registry HTTP API
+V2).
 
-Encryption is verified against the system's certificates. What a server may do to us is bounded: the bytes that it
-sends, the time that it is silent, the redirects that it makes us follow.
+The ladder to an answer: without credentials; with a token for what the registry's challenge names, got with the user's
+credentials if there are some; with the credentials themselves. What fails for a while is tried again with growing
+pauses, or when the server says (Retry-After). Credentials and tokens are never sent to another server than the one
+that they are for, redirects included.
 """
 
 from __future__ import annotations
 
-import os
-import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import random
+import re
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, cast
+from typing import NoReturn, TypeVar
 
-import h11
 import trio
 
-from .. import __version__, atomic
-from ..errors import InvalidError, RootlessError, StoreError
-from .url import Url, parse, proxy_for, redirected
+from ..errors import InvalidError, NotFoundError, RootlessError
+from . import auth, failures
+from .certs import Contexts
+from .config import Place
+from .credentials import Credentials
+from .http import REDIRECTS, Body, Http, Response, TemporaryError, TransferError, UnencryptedError
+from .transfer import Transfer
+from .url import Url, parse, redirected
 
-_CHUNK = 1 << 16
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_PROGRESS = 1 << 20
+"""Bytes that have to arrive between two failures for a transfer to count as going on."""
+
+T = TypeVar("T")
 
 
-class TransferError(RootlessError):
-    """The network, or the server on it, did not do what was needed."""
+class DeniedError(RootlessError):
+    """The registry knows us not, or not well enough."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a server may cost.
+class Patience:
+    """How often what failed is tried, and the seconds between: `first`, then twice as long each time up to `most`.
 
     Attributes:
-        size: bytes of a body.
-        connect: seconds until a connection stands, name resolution and TLS included.
-        silence: seconds without a byte from the server.
-        redirects: how many are followed.
+        longest: a server that wants to be left alone for longer than this is given up.
     """
 
-    size: int = 64 << 30
-    connect: float = 30
-    silence: float = 60
-    redirects: int = 10
+    tries: int = 5
+    first: float = 0.5
+    most: float = 15
+    longest: float = 120
 
 
-@contextmanager
-def downloaded(text: str, tmp: Path, limits: Limits = Limits()) -> Iterator[BinaryIO]:
-    """What a URL leads to, as a file to read from the beginning; it has no name and goes when the block ends.
+PATIENCE = Patience()
 
-    Raises:
-        InvalidError: not a URL, or larger than the limit.
-        TransferError: it could not be fetched; says at which step.
-        StoreError: no room for it.
+
+@dataclass(frozen=True)
+class Answer:
+    """A manifest as it came.
+
+    Attributes:
+        media_type: what the server calls it; empty when it does not.
+        digest: what the server says its digest is; empty likewise.
     """
-    url = parse(text)
-    draft = atomic.new_name(tmp, "download")
-    with open(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w+b", buffering=0) as file:
-        draft.unlink()
+
+    media_type: str
+    digest: str
+    data: bytes
+
+
+class Unreachable(TransferError):
+    """No server of the registry answered at all."""
+
+
+class Repository:
+    """One repository, for the time of one operation."""
+
+    def __init__(
+        self,
+        http: Http,
+        contexts: Contexts,
+        place: Place,
+        credentials: Credentials | None = None,
+        *,
+        write: bool = False,
+        patience: Patience = PATIENCE,
+        waiting: Callable[[float], object] = lambda _: None,
+    ) -> None:
+        """
+        Args:
+            write: ask for the right to push, too.
+            waiting: told how many seconds will pass until something is tried again.
+        """
+        self.place = place
+        self.credentials = credentials
+        self.scopes = [f"repository:{place.path}:{'pull,push' if write else 'pull'}"] if place.path else []
+        self._http = http
+        self._contexts = contexts
+        self._patience = patience
+        self._waiting = waiting
+        self._base: Url | None = None
+        self._authorization = ""
+        self._token: auth.Token | None = None
+        self._lock = trio.Lock()
+
+    # --- manifests and blobs
+    # -------------------------------------------------------------------------------------------
+
+    async def manifest(self, reference: str, limit: int) -> Answer:
+        """The manifest or index that a tag or a digest leads to, unverified.
+
+        Raises:
+            NotFoundError: there is none, or no such repository.
+            DeniedError: we may not see it.
+            InvalidError: larger than `limit`.
+            TransferError: no answer.
+        """
+
+        async def ask() -> Answer:
+            async with await self._open("GET", f"/manifests/{reference}", {"Accept": ", ".join(MANIFESTS)}) as answer:
+                await self._check(answer, f"manifest for {self.place}:{reference}", {200})
+                media_type = answer.header("content-type").partition(";")[0].strip().lower()
+                return Answer(media_type, answer.header("docker-content-digest"), await answer.read(limit))
+
+        return await self.patiently(ask)
+
+    async def put_manifest(self, reference: str, media_type: str, data: bytes) -> str:
+        """Publish a manifest under a tag or its digest; the digest that the registry says it has (empty for none)."""
+
+        async def ask() -> str:
+            headers = {"Content-Type": media_type}
+            async with await self._open("PUT", f"/manifests/{reference}", headers, Body.of(data)) as answer:
+                await self._check(answer, f"manifest {reference}", {200, 201, 202})
+                return answer.header("docker-content-digest")
+
+        return await self.patiently(ask)
+
+    async def small_blob(self, digest: str, size: int) -> bytes:
+        """A blob of `size` bytes that fits into memory, unverified."""
+        data = bytearray()
+        await self.blob(digest, size, 0, data.extend)
+        return bytes(data)
+
+    async def blob(self, digest: str, size: int, start: int, sink: Callable[[bytes], object]) -> None:
+        """Give the bytes of a blob from `start` to its end, at `size`, to `sink`. What breaks off is continued.
+
+        Raises:
+            NotFoundError, DeniedError: as `manifest`.
+            InvalidError: the server's blob is of another size.
+            TransferError: it broke off too often without getting on.
+        """
+        transfer = Transfer(digest, size, start, sink)
+        tries = self._patience.tries
+        while transfer.position < size or size == 0:
+            before = transfer.position
+            try:
+                await self._continue(transfer)
+                return
+            except TemporaryError as problem:
+                tries = self._patience.tries if transfer.position - before >= _PROGRESS else tries - 1
+                if not tries:
+                    at = f" (after {transfer.position} of {size} bytes)" if transfer.position < size else ""
+                    raise TransferError(f"{problem.message}{at}", hint=problem.hint) from problem
+                await self._pause(self._patience.tries - tries, problem.delay)
+
+    async def _continue(self, transfer: Transfer) -> None:
+        headers = {"Accept-Encoding": "identity"}
+        if transfer.position:
+            headers["Range"] = f"bytes={transfer.position}-"
+        async with await self._open("GET", f"/blobs/{transfer.digest}", headers) as answer:
+            await self._check(answer, f"blob {transfer.digest}", {200, 206})
+            transfer.begin(answer)
+            while piece := await answer.piece():
+                transfer.take(piece)
+            if transfer.position < transfer.size:
+                raise TemporaryError(f"{answer.url}: the blob ends too early")
+
+    async def has_blob(self, digest: str) -> bool:
+        """Whether the registry has this blob for this repository."""
+
+        async def ask() -> bool:
+            async with await self._open("HEAD", f"/blobs/{digest}") as answer:
+                if answer.status == 404:
+                    return False
+                await self._check(answer, f"blob {digest}", {200})
+                return True
+
+        return await self.patiently(ask)
+
+    # --- uploads
+    # -------------------------------------------------------------------------------------------------------
+
+    async def begin_upload(self, mount: str = "", source: str = "") -> Url | None:
+        """Begin an upload: where to send the bytes. With `mount`, a digest that the repository `source` of the same
+        registry has, None when the registry took it from there."""
+        query = f"?mount={mount}&from={source}" if mount else ""
+
+        async def ask() -> Url | None:
+            async with await self._open("POST", f"/blobs/uploads/{query}") as answer:
+                await self._check(answer, f"an upload to {self.place}", {201, 202})
+                return None if answer.status == 201 and mount else self._location(answer)
+
+        return await self.patiently(ask)
+
+    async def send_piece(self, there: Url, body: Body, start: int) -> Url:
+        """Send a piece of an upload; where the next one goes. Not repeated by itself: see `sent`."""
+        end = start + body.size - 1
+        headers = {"Content-Type": "application/octet-stream", "Content-Range": f"{start}-{end}"}
+        async with await self._open("PATCH", there, headers, body) as answer:
+            await self._check(answer, f"an upload to {self.place}", {201, 202, 204})
+            return self._location(answer, there)
+
+    async def sent(self, there: Url) -> tuple[Url, int]:
+        """How much of an upload has arrived: (where the rest goes, its bytes so far)."""
+
+        async def ask() -> tuple[Url, int]:
+            async with await self._open("GET", there) as answer:
+                await self._check(answer, f"an upload to {self.place}", {200, 202, 204})
+                match = re.fullmatch(r"(?:bytes=)?0-([0-9]{1,18})", answer.header("range"))
+                return self._location(answer, there), int(match[1]) + 1 if match and match[1] != "0" else 0
+
+        return await self.patiently(ask)
+
+    async def end_upload(self, there: Url, digest: str) -> None:
+        """Complete an upload. The registry checks the digest."""
+        separator = "&" if "?" in there.target else "?"
+        target = Url(there.scheme, there.host, there.port, f"{there.target}{separator}digest={digest}")
+        async with await self._open("PUT", target) as answer:
+            await self._check(answer, f"blob {digest}", {200, 201, 204})
+
+    def _location(self, answer: Response, default: Url | None = None) -> Url:
+        location = answer.header("location")
+        if location:
+            return redirected(answer.url, location)
+        if default is None:
+            raise InvalidError(f"{answer.url}: the registry does not say where to upload to")
+        return default
+
+    # --- the ladder
+    # ----------------------------------------------------------------------------------------------------
+
+    async def check_login(self) -> Credentials | None:
+        """Whether the registry takes our credentials; those to keep where it gave an identity token for them.
+
+        Raises:
+            DeniedError: it does not.
+        """
+        base = await self._find_base()
+        url = Url(base.scheme, base.host, base.port, "/v2/")
+        async with await self._open("GET", url) as answer:
+            if answer.status in (401, 403):
+                await self._deny(answer, f"login to {self.place.host}")
+            await self._check(answer, f"the registry {self.place.host}", {200})
+        return self.credentials
+
+    async def _open(
+        self, method: str, target: str | Url, headers: dict[str, str] | None = None, body: Body | None = None
+    ) -> Response:
+        """A request with whatever the registry wants to see; redirects of reading requests are followed."""
+        base = await self._find_base()
+        url = target if isinstance(target, Url) else Url(base.scheme, base.host, base.port, self._root + target)
+        response = await self._send(method, url, headers or {}, body)
+        if response.status == 401 and url.origin == base.origin:
+            asked = auth.challenges(response.headers("www-authenticate"))
+            if await self._answer(asked, response):
+                response = await self._send(method, url, headers or {}, body)
+        if response.status in REDIRECTS and method in ("GET", "HEAD") and response.header("location"):
+            async with response:
+                there = redirected(response.url, response.header("location"))
+            return await self._http.follow(method, there, headers or {})
+        return response
+
+    @property
+    def _root(self) -> str:
+        return f"/v2/{self.place.path}"
+
+    async def _send(self, method: str, url: Url, headers: dict[str, str], body: Body | None) -> Response:
+        assert self._base is not None
+        if self._authorization and url.origin == self._base.origin:
+            if self._token is not None and not self._token.fresh:
+                self._authorization, self._token = "", None
+            else:
+                headers = {**headers, "Authorization": self._authorization}
+        return await self._http.open(method, url, headers, body)
+
+    async def _answer(self, asked: list[auth.Challenge], response: Response) -> bool:
+        """Get ready for a second try. False when there is nothing more to show."""
+        before = self._authorization
+        async with self._lock:
+            if self._authorization != before:
+                return await self._closed(response)  # another task has answered meanwhile
+            schemes = {challenge.scheme: challenge for challenge in asked}
+            if "bearer" in schemes:
+                await self._closed(response)
+                self._token = await self._fetch_token(schemes["bearer"], response.url)
+                self._authorization = f"Bearer {self._token.value}"
+                return True
+            if "basic" in schemes and self.credentials is not None and not before:
+                self._authorization = self.credentials.basic
+                return await self._closed(response)
+        return False
+
+    async def _closed(self, response: Response) -> bool:
+        async with response:
+            pass
+        return True
+
+    async def _fetch_token(self, challenge: auth.Challenge, asked: Url) -> auth.Token:
+        request = auth.token_request(challenge, asked, self.scopes, self.credentials)
+        headers = {"Authorization": request.basic} if request.basic else {}
+        body = None
+        if request.form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            body = Body.of(request.form)
+        method = "GET" if body is None else "POST"
+        async with await self._http.follow(method, request.url, headers, body) as answer:
+            if answer.status in (400, 401, 403):
+                await self._deny(answer, f"access to {self.place}")
+            await self._check(answer, f"a token for {self.place}", {200})
+            return auth.read_token(await answer.read(auth.TOKEN_LIMIT), request.url)
+
+    async def _find_base(self) -> Url:
+        """The server's root. Only where no encryption is put up with, there is a question: it is asked once."""
+        async with self._lock:
+            if self._base is None:
+                self._base = await self._probe()
+        return self._base
+
+    async def _probe(self) -> Url:
+        secure = parse(f"https://{self.place.host}/v2/")
+        if not self.place.insecure:
+            return secure
+        self._contexts.unverified.add(secure.authority)
         try:
-            trio.run(fetch, url, file.write, limits)
-        except OSError as problem:
-            raise StoreError(f"{url} can't be kept while it is read: {problem.strerror}") from problem
-        file.seek(0)
-        yield cast(BinaryIO, file)
+            async with await self._http.open("GET", secure):
+                return secure
+        except (UnencryptedError, TemporaryError) as problem:
+            plain = parse(f"http://{self.place.host}/v2/")
+            try:
+                async with await self._http.open("GET", plain):
+                    return plain
+            except TransferError as second:
+                raise (second if "can't be reached" in problem.message else problem) from None
 
+    # --- failures
+    # ------------------------------------------------------------------------------------------------------
 
-async def fetch(url: Url, sink: Callable[[bytes], object], limits: Limits = Limits()) -> None:
-    """GET a resource and give its bytes to `sink` as they come.
+    async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it, again after a pause where it failed for a passing reason."""
+        for attempt in range(1, self._patience.tries):
+            try:
+                return await work()
+            except TemporaryError as problem:
+                await self._pause(attempt, problem.delay)
+        return await work()
 
-    Raises:
-        TransferError, InvalidError: as `downloaded`.
-    """
-    there = url
-    for _ in range(limits.redirects + 1):
-        with _explained(there):
-            location = await _get(there, sink, limits)
-        if location is None:
+    async def _pause(self, attempt: int, wanted: float | None) -> None:
+        grown = min(self._patience.first * 2 ** (attempt - 1), self._patience.most)
+        # Many clients that a server threw out together must not come back together.
+        delay = wanted if wanted is not None else grown * random.uniform(0.75, 1.25)
+        if delay > self._patience.longest:
+            raise TransferError(f"{self.place.host} wants to be asked again in {delay:.0f} s", hint="try again then")
+        self._waiting(delay)
+        await trio.sleep(delay)
+
+    async def _check(self, answer: Response, what: str, good: Iterable[int]) -> None:
+        """Raises what an answer means that is none of the good ones."""
+        if answer.status in good:
             return
-        there = redirected(there, location)
-    raise TransferError(f"{url} redirects more than {limits.redirects} times")
+        if answer.status in (401, 403):
+            await self._deny(answer, what)
+        said = await failures.said(answer)
+        if answer.status == 404:
+            raise NotFoundError(f"{what} not found: {said}")
+        message = f"{answer.url}: the server answers {said}"
+        if answer.status in failures.TEMPORARY:
+            problem = TemporaryError(message, hint="try again later")
+            problem.delay = failures.retry_after(answer.header("retry-after"))
+            raise problem
+        raise TransferError(message)
 
-
-async def _get(url: Url, sink: Callable[[bytes], object], limits: Limits) -> str | None:
-    """One request: None when the body went to `sink`, else where the server sends us."""
-    proxy = proxy_for(url)
-    stream = await _connect(url, proxy, limits)
-    try:
-        exchange = _Exchange(stream, limits)
-        headers = [("Host", url.authority), ("User-Agent", f"rootless/{__version__}"), ("Accept", "*/*")]
-        if url.authorization:
-            headers.append(("Authorization", url.authorization))
-        target = url.target
-        if proxy is not None and url.scheme == "http":
-            target = str(url)
-            headers += _proxy_headers(proxy)
-        response = await exchange.ask("GET", target, [*headers, ("Connection", "close")])
-        if response.status_code in _REDIRECTS:
-            return _header(response, b"location") or _refuse(url, response)
-        if response.status_code != 200:
-            _refuse(url, response)
-        await _body(url, exchange, response, sink, limits)
-        return None
-    finally:
-        await trio.aclose_forcefully(stream)
-
-
-def _refuse(url: Url, response: h11.Response) -> str:
-    reason = bytes(response.reason).decode("latin-1")
-    raise TransferError(f"{url}: the server answers {response.status_code} {reason}".rstrip())
-
-
-def _header(response: h11.Response, name: bytes) -> str:
-    found = next((value for key, value in response.headers if key == name), b"")
-    return bytes(found).decode("latin-1")
-
-
-async def _body(
-    url: Url, exchange: _Exchange, response: h11.Response, sink: Callable[[bytes], object], limits: Limits
-) -> None:
-    announced = _header(response, b"content-length")
-    if announced.isdigit() and int(announced) > limits.size:
-        raise InvalidError(f"{url} has {announced} bytes, more than the {limits.size} that are allowed")
-    size = 0
-    while isinstance(event := await exchange.event(), h11.Data):
-        size += len(event.data)
-        if size > limits.size:
-            raise InvalidError(f"{url} has more than the {limits.size} bytes that are allowed")
-        sink(bytes(event.data))
-
-
-def _proxy_headers(proxy: Url) -> list[tuple[str, str]]:
-    return [("Proxy-Authorization", proxy.authorization)] if proxy.authorization else []
-
-
-class _Exchange:
-    """One request and its answer on a stream of its own."""
-
-    def __init__(self, stream: trio.abc.Stream, limits: Limits) -> None:
-        self._stream = stream
-        self._limits = limits
-        self._protocol = h11.Connection(h11.CLIENT)
-
-    async def ask(self, method: str, target: str, headers: list[tuple[str, str]]) -> h11.Response:
-        """Send a request without a body and give back the head of the final answer."""
-        request = h11.Request(method=method, target=target, headers=headers)
-        data = (self._protocol.send(request) or b"") + (self._protocol.send(h11.EndOfMessage()) or b"")
-        with trio.fail_after(self._limits.silence):
-            await self._stream.send_all(data)
-        event = await self.event()
-        while isinstance(event, h11.InformationalResponse):
-            event = await self.event()
-        if not isinstance(event, h11.Response):
-            raise TransferError("the server closed the connection without an answer")
-        return event
-
-    async def event(self) -> h11.Event | type[h11.PAUSED]:
-        """The next piece of the answer."""
-        while (event := self._protocol.next_event()) is h11.NEED_DATA:
-            with trio.fail_after(self._limits.silence):
-                self._protocol.receive_data(bytes(await self._stream.receive_some(_CHUNK)))
-        return cast("h11.Event | type[h11.PAUSED]", event)
-
-
-async def _connect(url: Url, proxy: Url | None, limits: Limits) -> trio.abc.Stream:
-    """A stream to the server, encrypted when the URL says so, through the proxy when there is one."""
-    peer = proxy or url
-    with trio.fail_after(limits.connect):
-        try:
-            stream: trio.abc.Stream = await trio.open_tcp_stream(peer.host, peer.port)
-        except OSError as problem:
-            raise TransferError(f"{peer.authority} can't be reached: {_reason(problem)}") from problem
-        try:
-            if peer.scheme == "https":
-                stream = await _encrypted(stream, peer.host)
-            if proxy is not None and url.scheme == "https":
-                await _tunnel(stream, url, proxy, limits)
-                stream = await _encrypted(stream, url.host)
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-    return stream
-
-
-async def _tunnel(stream: trio.abc.Stream, url: Url, proxy: Url, limits: Limits) -> None:
-    """Have the proxy connect us with the server (RFC 9110, 9.3.6)."""
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    target = f"{host}:{url.port}"
-    answer = await _Exchange(stream, limits).ask("CONNECT", target, [("Host", target), *_proxy_headers(proxy)])
-    if not 200 <= answer.status_code < 300:
-        _refuse(proxy, answer)
-
-
-async def _encrypted(stream: trio.abc.Stream, host: str) -> trio.SSLStream[trio.abc.Stream]:
-    # Many servers end a connection without TLS's farewell; h11 notices where a body was cut short by it.
-    secured = trio.SSLStream(stream, ssl.create_default_context(), server_hostname=host, https_compatible=True)
-    await secured.do_handshake()
-    return secured
-
-
-@contextmanager
-def _explained(url: Url) -> Iterator[None]:
-    """The many ways in which a network fails, as one kind of error."""
-    try:
-        yield
-    except trio.TooSlowError:
-        raise TransferError(f"{url}: the server does not answer in time", hint="try again later") from None
-    except h11.RemoteProtocolError as problem:
-        raise TransferError(f"{url}: the server broke off or does not speak HTTP ({problem})") from problem
-    except trio.BrokenResourceError as problem:
-        raise TransferError(f"{url}: the connection broke ({_reason(problem)})") from problem
-
-
-def _reason(problem: BaseException) -> str:
-    """What lies at the bottom of an error: trio wraps what the kernel and OpenSSL say, several attempts as a group."""
-    while True:
-        if isinstance(problem, BaseExceptionGroup):
-            problem = problem.exceptions[0]
-        elif problem.__cause__ is not None:
-            problem = problem.__cause__
-        else:
-            break
-    if isinstance(problem, ssl.SSLCertVerificationError):
-        return f"its certificate is not to be trusted: {problem.verify_message}"
-    if isinstance(problem, ssl.SSLError):
-        return (problem.reason or str(problem)).replace("_", " ").lower()
-    if isinstance(problem, OSError) and problem.errno is not None and problem.errno > 0:
-        return os.strerror(problem.errno)
-    return getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+    async def _deny(self, answer: Response, what: str) -> NoReturn:
+        who = f"as {self.credentials.username or 'the owner of a token'}" if self.credentials else "without a login"
+        raise DeniedError(
+            f"{what} is denied {who}: {await failures.said(answer)}",
+            hint=f"it may not exist, or need `rootless login {self.place.host}`",
+        )

@@ -3,6 +3,7 @@
     layers/<chain hex>/lock                       held while one of the following is made or removed
     layers/<chain hex>/mapped-<8 hex>/            the layer, with the real ids of one id map
     layers/<chain hex>/owned/                     the layer, belonging wholly to the caller
+    layers/<chain hex>/size                       bytes of its regular files, in decimal digits
     layers/<chain hex>/owners.jsonl               what the files of `owned/` could not say themselves
     l/<10 base32>  ->  ../layers/<chain hex>/...  a short name for mount(2), whose options have one page
     tmp/layer.<pid>.<random>/                     being unpacked
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
 
 from .. import atomic, locks, room
 from ..errors import InvalidError, StoreError, UnavailableError
@@ -33,7 +34,7 @@ from .remove import remove_tree, rename
 
 if TYPE_CHECKING:
     from .driver import LayerKind
-    from .unpacking import Job
+    from .unpacking import Job, Unpacked
 
 Kind = Literal["owned", "mapped"]
 
@@ -62,13 +63,27 @@ class Stack(NamedTuple):
     links: list[str]
 
 
+class BlobSource(Protocol):
+    """Gives blobs by their digest."""
+
+    def open(self, digest: str) -> BinaryIO:
+        """The blob for reading. It may still be growing: then reads wait."""
+
+    def size(self, digest: str) -> int:
+        """Bytes of the whole blob."""
+
+
 class Layers:
     """The unpacked layers of one store, for one id map."""
 
-    def __init__(self, paths: Paths, idmap: IdMap) -> None:
+    def __init__(self, paths: Paths, idmap: IdMap, blobs: BlobSource | None = None) -> None:
+        """
+        Args:
+            blobs: where the blobs come from, the store's own by default.
+        """
         self._paths = paths
         self._idmap = idmap
-        self._blobs = Blobs(paths)
+        self._blobs = blobs or Blobs(paths)
 
     def ensure(self, chain: Sequence[LayerSource], kind: LayerKind = "auto") -> list[str]:
         """`stack(chain, kind).links`."""
@@ -162,7 +177,8 @@ class Layers:
             draft = atomic.new_name(self._paths.tmp, "layer")
             draft.mkdir(mode=0o700)
             try:
-                records = self._fill(draft, source, below, kind)
+                size, records = self._fill(draft, source, below, kind)
+                atomic.write(target.parent / "size", b"%d" % size, tmp=self._paths.tmp, durable=False)
                 self._flush()
                 if kind == "owned":
                     atomic.write(self._owner_file(chain_id), records, tmp=self._paths.tmp)
@@ -172,8 +188,8 @@ class Layers:
                 _remove_if_unused(target.parent)
                 raise
 
-    def _fill(self, draft: Path, source: LayerSource, below: Sequence[str], kind: Kind) -> bytes:
-        """Unpack into the draft and verify; for `owned`, what belongs into the owners' file."""
+    def _fill(self, draft: Path, source: LayerSource, below: Sequence[str], kind: Kind) -> tuple[int, bytes]:
+        """Unpack into the draft and verify: (bytes of its files, for `owned` what belongs into the owners' file)."""
         from . import unpacking
 
         with ExitStack() as opened:
@@ -182,16 +198,24 @@ class Layers:
                 root=opened.enter_context(_opened(draft)),
                 lower=[opened.enter_context(_opened(self.path(chain, kind))) for chain in below],
                 algorithm=digests.parse(source.diff_id)[0],
+                blob_size=self._blobs.size(source.blob),
             )
             if kind == "mapped":
                 found, records = self._unpack_mapped(job, draft), b""
             else:
                 found, records = unpacking.owned(job, [self._owner_file(chain) for chain in below])
-        if found != source.diff_id:
-            raise InvalidError(f"layer {source.blob} unpacks to {found}, but the image says {source.diff_id}")
-        return records
+        if found.diff_id != source.diff_id:
+            raise InvalidError(f"layer {source.blob} unpacks to {found.diff_id}, but the image says {source.diff_id}")
+        return found.size, records
 
-    def _unpack_mapped(self, job: Job, draft: Path) -> str:
+    def size(self, chain_id: str) -> int | None:
+        """Bytes of the regular files of a layer, as they were counted when it was unpacked; None when it never was."""
+        try:
+            return int((self._directory(chain_id) / "size").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def _unpack_mapped(self, job: Job, draft: Path) -> Unpacked:
         from . import unpacking
 
         owner, group = self._idmap.uids[0].outside, self._idmap.gids[0].outside
@@ -253,10 +277,13 @@ class Layers:
 
 
 def _remove_if_unused(directory: Path) -> None:
-    """Remove a layer's directory, whose lock is held, when it holds nothing but that."""
-    if os.listdir(directory) == ["lock"]:
-        (directory / "lock").unlink()
-        directory.rmdir()
+    """Remove a layer's directory, whose lock is held, when there is no tree in it."""
+    files = list(directory.iterdir())
+    if not any(file.is_dir() for file in files):
+        for file in sorted(files, key=lambda file: file.name == "lock"):
+            file.unlink()
+        with suppress(OSError):  # somebody who waited for the lock may have made it anew
+            directory.rmdir()
 
 
 def _short_name(text: str) -> str:
