@@ -299,7 +299,8 @@ def test_who_waited_for_a_layer_that_was_removed_makes_it_again(paths: Paths, la
         os.close(tell)
         directory = paths.layers / source.diff_id[7:]
         time.sleep(0.5)  # now it waits
-        (directory / "lock").unlink()
+        for name in "lock", "size":
+            (directory / name).unlink()
         directory.rmdir()
     assert os.waitpid(waiting, 0)[1] == 0
     assert layers.path(source.diff_id, "mapped").is_dir()
