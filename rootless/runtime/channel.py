@@ -1,10 +1,10 @@
 """The talk between a monitor and the processes it starts: typed messages over one SOCK_SEQPACKET pair.
 
-    stage  ──Cloned──▶ monitor           PID 1 exists and has its id map
-    init   ◀─Mapped─── monitor           so it may act as root of its namespaces
+    stage  ──Cloned──▶ monitor           PID 1 exists, its id map is written
+    init   ◀─Mapped─── monitor           it may act as root of its namespaces
     init   ──Console─▶ monitor           with the terminal's descriptor (only with -t)
     init   ──Prepared▶ monitor           everything is mounted; the command was found
-    init   ◀─Proceed── monitor           the state "running" is on disk
+    init   ◀─Proceed── monitor           it still lives, and wants the command
     init   ──(end)───▶ monitor           execve(2) closed its descriptor: the command runs
     any    ──Failed──▶ monitor           instead of any of its messages; its last
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from typing import TypeVar
 
 import msgspec
@@ -60,7 +61,13 @@ class Failed(Message, frozen=True, tag=True):
     traceback: str = ""
 
 
-AnyMessage = Cloned | Mapped | Console | Prepared | Proceed | Failed
+class ExecFailed(Message, frozen=True, tag=True):
+    """execve(2) of the command itself failed with this errno (sent as a bare number, springboard.py)."""
+
+    number: int
+
+
+AnyMessage = Cloned | Mapped | Console | Prepared | Proceed | Failed | ExecFailed
 
 _decoder = msgspec.json.Decoder(AnyMessage)
 
@@ -70,6 +77,7 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
+        self._fd = end.fileno()
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -86,7 +94,11 @@ class Channel:
         Raises:
             OSError: EPIPE when nobody holds the other end any more.
         """
-        socket.send_fds(self.socket, [msgspec.json.encode(message)], fds, socket.MSG_NOSIGNAL)
+        data = msgspec.json.encode(message)
+        if fds:
+            socket.send_fds(self.socket, [data], fds, socket.MSG_NOSIGNAL)
+        else:
+            os.write(self._fd, data)  # a filter of the user's may forbid sendmsg(2), hardly write(2)
 
     def receive(self) -> tuple[AnyMessage | None, list[int]]:
         """The next message and its descriptors; (None, []) when the other end is closed everywhere.
@@ -100,12 +112,23 @@ class Channel:
             return None, []
         if not data:
             return None, []
+        if len(data) == 4:
+            return ExecFailed(int.from_bytes(data, sys.byteorder)), fds
         try:
             return _decoder.decode(data), fds
         except msgspec.MsgspecError:
             for fd in fds:
                 os.close(fd)
             raise
+
+    def read(self) -> AnyMessage | None:
+        """The next message where none with descriptors is expected, by read(2) alone; None at the end."""
+        data = os.read(self._fd, MAX_MESSAGE)
+        return _decoder.decode(data) if data else None
+
+    def move_to(self, fd: int) -> None:
+        """Use `fd`, a copy of this end that has been made, from now on; for `send` and `read` without descriptors."""
+        self._fd = fd
 
     def close(self) -> None:
         self.socket.close()

@@ -35,23 +35,34 @@ class Client:
         self.gone = False
         self._queue: deque[memoryview] = deque()
         self._queued = self._sent = 0
+        self._hurry = False
         self._more, self._less = trio.Event(), trio.Event()
         connection.data.setblocking(False)
         connection.messages.setblocking(False)
 
     async def offer(self, number: int, data: bytes) -> None:
         """Queue output for this client, waiting while its queue is full."""
-        while self._queued > QUEUE and not self.gone:
+        while self._queued > QUEUE and self._waits():
             before = self._sent
             with trio.move_on_after(PATIENCE):
                 await self._less.wait()
-            if self._sent == before and not self.gone:
+            if self._sent == before and self._waits():
                 self._let_go()
+
         if not self.gone:
             frame = stream.frame(number, data)
             self._queue.append(memoryview(frame))
             self._queued += len(frame)
             self._more.set()
+
+    def _waits(self) -> bool:
+        return not (self.gone or self._hurry)
+
+    def hurry(self) -> None:
+        """Queue without waiting from now on: the container has ended, and what is left fits into its pipes."""
+        self._hurry = True
+        self._less.set()
+        self._less = trio.Event()
 
     def _let_go(self) -> None:
         self.leave()

@@ -76,7 +76,7 @@ def run(program: Program, namespaces: Mapping[str, int], stdio: Stdio, channel: 
 def _be_process(program: Program, stdio: Stdio, channel: Channel) -> NoReturn:
     try:
         wait_for(channel, Mapped)
-        cut_ties()
+        cut_ties(stdio, channel)
         console = pty.open_pair("/dev/ptmx")[:2] if program.tty else None
         if console is not None:
             pty.set_window_size(console[1], *program.window)

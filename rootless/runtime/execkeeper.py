@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, NoReturn
 from ..errors import RootlessError
 from . import enter, stream
 from .channel import Channel
-from .keeper import Watch, detach, tell_failure
+from .keeper import detach, tell_failure
 from .logs import LogWriter
 from .program import Program, Stdio
 from .start import ClientGoneError, Running, begin
+from .watch import Watch
 
 if TYPE_CHECKING:
     from .monitor import Monitor
@@ -68,7 +69,8 @@ def _keep(order: ExecOrder, client: stream.Connection) -> None:
         os.close(fd)
     client.send(stream.Started(""))
     watch = Watch(running, None, [client] if order.attached else [])
-    watch.tell_end(watch.until_the_end(order.stdin, _monitor))
+    watch.until_the_end(order.stdin, _monitor, lambda _: None)
+    watch.tell_end()
 
 
 def _monitor(running: Running, log: LogWriter | None) -> Monitor:

@@ -27,7 +27,7 @@ def run(bundle: Bundle, stdio: Stdio, channel: Channel, server: socket.socket | 
     """The body of PID 1. Ends by execve(2), or with a `Failed` on the channel."""
     try:
         wait_for(channel, Mapped)
-        cut_ties()
+        cut_ties(stdio, channel, *([server.fileno()] if server is not None else []))
         console = _build(bundle, server)
         connect_streams(stdio, console, channel)
         become(bundle.program, channel)

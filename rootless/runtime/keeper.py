@@ -1,14 +1,11 @@
 """The monitor's process from its fork to its end: create, start, keep, clean up.
 
-It is forked from the command before any module of trio's is there, and works for its first moments without: many a
-container is over before trio would have been imported (0.1 s), and never pays for it.
+It is forked from the command before any module of trio's is there; between two runs of trio it forks again.
 """
 
 from __future__ import annotations
 
 import os
-import select
-import socket
 import sys
 import time
 import traceback
@@ -33,19 +30,11 @@ from .bundle import assemble
 from .channel import Channel
 from .logs import LogWriter
 from .program import Stdio
-from .start import ClientGoneError, Running, StartError, begin, end
+from .start import ClientGoneError, Running, StartError, begin
+from .watch import Watch
 
 if TYPE_CHECKING:
     from .monitor import Monitor
-
-PATIENCE_MS = 30
-"""How long the end of PID 1 is waited for before trio is imported."""
-
-SERVER_TIMEOUT_MS = 5000
-"""How long the file system's process may take to end after its mount is gone."""
-
-DRAIN_TIMEOUT = 10.0
-"""Seconds for which an ended container's last output waits for a client that does not read."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +109,7 @@ class _Keeper:
             _log_errors_to(self.container.directory / "monitor.log", self.order.debug)
             try:
                 self._keep_started(self._start(self.client))
+                control.hang_up(self.listener)
             finally:
                 room.forget(self.paths, self.idmap)
                 control.stop_listening(self.paths, self.container.id)
@@ -190,32 +180,40 @@ class _Keeper:
 
     def _keep_started(self, running: Running) -> None:
         clients = [self.client] if self.order.attached else []
-        delay, restarts = restart.Delay(), 0
+        delay, self.restarts = restart.Delay(), 0
         while True:
             began = time.monotonic()
             watch = Watch(running, LogWriter(self.container.directory / "log"), clients)
-            code = watch.until_the_end(self.order.stdin, self._monitor)
-            if not restart.wanted(self.container.spec, code, stopped=watch.stopped, restarts=restarts):
-                break
-            restarts += 1
-            self._note_restart(code, restarts)
-            watch.tell_end(code)  # as in Docker, whoever was attached saw this run and not the next
+            watch.until_the_end(self.order.stdin, self._monitor, self._note)
+            watch.tell_end()  # as in Docker, whoever was attached saw this run and not the next
+            if not self._again(watch):
+                return
             clients = []
             if not self._sit_out(delay.after(time.monotonic() - began), watch):
-                break
+                self._note_end(watch)
+                watch.tell_end()
+                return
             running = self._start(None)
-        self._note_end(code, watch)
-        control.hang_up(self.listener)
-        watch.tell_end(code)
 
-    def _note_restart(self, code: int, restarts: int) -> None:
+    def _again(self, watch: Watch) -> bool:
+        spec = self.container.spec
+        return restart.wanted(spec, watch.code, stopped=watch.stopped, restarts=self.restarts)
+
+    def _note(self, watch: Watch) -> None:
+        """Write down what comes after this end: a restart, or nothing."""
+        if not self._again(watch):
+            self._note_end(watch)
+            return
         state = self.container.stored_state()
         status = step(state.status, Event.EXIT_TO_RESTART)
-        self._write(state, status=status, pid=0, exit_code=code, finished_at=now(), restart_count=restarts)
+        self._write(
+            state, status=status, pid=0, exit_code=watch.code, finished_at=now(), restart_count=self.restarts + 1
+        )
 
     def _sit_out(self, seconds: float, watch: Watch) -> bool:
         """Wait before a restart; False when somebody asked to stop meanwhile."""
-        watch.waiting = []
+        self.restarts += 1
+        watch.attached, watch.waiting = [], []
         watch.stopped = control.stopped_within(self.listener, seconds, watch.waiting)
         return not watch.stopped
 
@@ -241,11 +239,11 @@ class _Keeper:
             raise RootlessError(f"container {self.container.name} makes processes faster than they can be stopped")
         self._write(state, status=status)
 
-    def _note_end(self, code: int, watch: Watch) -> None:
+    def _note_end(self, watch: Watch) -> None:
         """Write the end down, and remove the container if it asked for that."""
         state = self.container.stored_state()
         status = step(state.status, Event.EXIT)
-        changes = {"pid": 0, "monitor": 0, "namespaces": {}, "exit_code": code, "finished_at": now()}
+        changes = {"pid": 0, "monitor": 0, "namespaces": {}, "exit_code": watch.code, "finished_at": now()}
         self._write(state, status=status, error=watch.error, stopped=watch.stopped, **changes)
         if self.container.spec.auto_remove:
             try:
@@ -256,86 +254,6 @@ class _Keeper:
 
     def _remove(self) -> None:
         Containers(self.paths).remove(self.container)
-
-
-class Watch:
-    """One run of a process, from its start to the last byte of its output; first without trio, then with it.
-
-    Attributes:
-        error: what went wrong with it, if it did not end by itself.
-        stopped: somebody asked for the end.
-    """
-
-    def __init__(self, running: Running, log: LogWriter | None, attached: list[stream.Connection]) -> None:
-        self.running = running
-        self.log = log
-        self.attached = attached
-        self.waiting: list[stream.Connection] = []
-        self.error = ""
-        self.stopped = False
-
-    def until_the_end(self, stdin: bool, make: Callable[[Running, LogWriter | None], Monitor]) -> int:
-        """Wait for the end of the process; its exit code, 128 + n for signal n."""
-        if not _ended_within(self.running.pidfd, PATIENCE_MS):
-            self._attend(stdin, make(self.running, self.log))
-        running = self.running
-        status = end(running.pid, running.pidfd)
-        for fd in running.namespaces.values():
-            os.close(fd)
-        if running.server:
-            # It ends by itself when the container's mount namespace, and with it the mount, is gone.
-            _ended_within(running.server_pidfd, SERVER_TIMEOUT_MS)
-            end(running.server, running.server_pidfd)
-        self._drain()
-        if self.log is not None:
-            self.log.close()
-        code = os.waitstatus_to_exitcode(status)
-        return code if code >= 0 else 128 - code
-
-    def _attend(self, stdin: bool, monitor: Monitor) -> None:
-        monitor.run(self.attached[0] if self.attached else None, stdin=stdin)
-        self.attached = [client.connection for client in monitor.clients if not client.gone]
-        self.waiting = monitor.waiting
-        self.stopped = monitor.stopped
-        if monitor.server_lost:
-            self.error = "the process of its file system ended before it"
-
-    def _drain(self) -> None:
-        """What was written and not yet read. Nobody can write any more: the pid namespace is gone."""
-        for client in self.attached:
-            client.data.setblocking(True)
-            client.data.settimeout(DRAIN_TIMEOUT)
-        for number, fd in self.running.outputs.items():
-            os.set_blocking(fd, False)
-            with suppress(OSError):  # EAGAIN, or a terminal's EIO: there is no more
-                while data := os.read(fd, stream.CHUNK):
-                    self._deliver(number, data)
-            os.close(fd)
-
-    def _deliver(self, number: int, data: bytes) -> None:
-        if self.log is not None:
-            self.log.write(number, data)
-        for client in list(self.attached):
-            try:
-                client.data.sendall(stream.frame(number, data))
-            except OSError:  # gone, or stuck
-                self.attached.remove(client)
-
-    def tell_end(self, code: int) -> None:
-        """Tell everybody who is attached or waits."""
-        for client in self.attached:
-            with suppress(OSError):
-                client.data.shutdown(socket.SHUT_WR)
-        for client in (*self.attached, *self.waiting):
-            with suppress(OSError):
-                client.send(stream.Exited(code, self.error))
-            client.close()
-
-
-def _ended_within(pidfd: int, milliseconds: int) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(milliseconds))
 
 
 def _log_errors_to(path: Path, debug: bool) -> None:

@@ -59,19 +59,21 @@ class Monitor:
         self.server_lost = False
         self._stdin_closed = running.stdin < 0
 
-    def run(self, first: stream.Connection | None, *, stdin: bool) -> None:
-        """Return when the process has ended (it is not yet reaped) and its output has been passed on.
+    def run(self, first: stream.Connection | None, *, stdin: bool, ended: Callable[[], None]) -> None:
+        """Return when the process has ended and its clients have all of its output, or have stopped reading.
 
         Args:
             first: the connection of the command that started it, if it stays attached.
             stdin: what that one sends is the container's input.
+            ended: called when it has ended and all its output is read, before anybody is waited for: what is written
+                down of a container must not depend on its readers.
         """
         for fd in (self.running.stdin, *self.running.outputs.values()):
             if fd >= 0:
                 os.set_blocking(fd, False)
-        trio.run(self._watch, first, stdin)
+        trio.run(self._watch, first, stdin, ended)
 
-    async def _watch(self, first: stream.Connection | None, stdin: bool) -> None:
+    async def _watch(self, first: stream.Connection | None, stdin: bool, ended: Callable[[], None]) -> None:
         async with trio.open_nursery() as self._attending:
             if first is not None:
                 self._welcome(Client(first, stdin=stdin))
@@ -84,7 +86,10 @@ class Monitor:
                     relaying.start_soon(self._relay_output, number, fd)
                 await trio.lowlevel.wait_readable(self.running.pidfd)
                 relaying.cancel_scope.deadline = trio.current_time() + DRAIN_TIMEOUT
-            for client in self.clients:
+                for client in self.clients:
+                    client.hurry()
+            ended()
+            for client in list(self.clients):
                 await client.flush()
             self._attending.cancel_scope.cancel()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..container.record import Ulimit
 from ..errors import UnavailableError
-from ..kernel import caps, process, seccomp
+from ..kernel import caps, process
 from .users import User
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def drop(program: Program, user: User) -> None:
     """Become `user` with the program's capabilities, limits and system call filter; no way leads back.
 
     The order is the kernel's: the filter needs CAP_SYS_ADMIN unless no_new_privs is set, so it comes before the
-    capabilities go; the bounding set needs CAP_SETPCAP; setuid(2) away from 0 clears the permitted set by itself.
+    capabilities go, and last only with it; the bounding set needs CAP_SETPCAP; setuid(2) away from 0 clears the
+    permitted set by itself.
 
     Raises:
         UnavailableError: a limit above the hard limit that the caller has.
@@ -47,8 +48,8 @@ def drop(program: Program, user: User) -> None:
         _limit(limit)
     if program.no_new_privileges:
         process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
-    if program.filter is not None:
-        seccomp.load(program.filter.program, program.filter.flags)
+    elif program.filter is not None:
+        program.filter.load()
     caps.drop_bounding(program.capabilities)
     if not program.idmap.single:  # with one id setgroups(2) has been given up
         os.setgroups(user.groups)
@@ -58,13 +59,15 @@ def drop(program: Program, user: User) -> None:
     held = program.capabilities if user.uid == 0 else frozenset()
     caps.set_caps(held, held)
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # the change of ids cleared it (prctl(2))
+    if program.no_new_privileges and program.filter is not None:
+        program.filter.load()
 
 
 def _limit(limit: Ulimit) -> None:
     values = tuple(resource.RLIM_INFINITY if v < 0 else v for v in (limit.soft, limit.hard))
     try:
         resource.setrlimit(LIMITS[limit.name], (values[0], values[1]))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, OverflowError) as problem:
         hard = resource.getrlimit(LIMITS[limit.name])[1]
         raise UnavailableError(
             f"--ulimit {limit.name}={limit.soft}:{limit.hard} is above your own hard limit of {hard}",

@@ -7,6 +7,7 @@ PID 1 comes here when its world is built (init.py), a process of `exec` when it 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import traceback
@@ -18,7 +19,7 @@ from ..errors import CommandError, RootlessError
 from ..idmap import IdMap
 from ..kernel import process, pty
 from ..kernel.caps import Cap
-from . import privileges, reaper, users
+from . import privileges, reaper, springboard, users
 from .channel import Channel, Console, Failed, Mapped, Prepared, Proceed
 from .seccomp import Filter
 
@@ -74,13 +75,13 @@ def report(program: Program, channel: Channel, problem: BaseException) -> None:
 
 def wait_for(channel: Channel, kind: type[Mapped] | type[Proceed]) -> None:
     """The monitor's next message. Without a monitor nobody would ever wait for this process: it ends."""
-    message, _ = channel.receive()
-    if not isinstance(message, kind):
+    if not isinstance(channel.read(), kind):
         os._exit(1)
 
 
-def cut_ties() -> None:
-    """Leave what the engine's process carries: its session, keyring, umask; and die when the monitor dies.
+def cut_ties(stdio: Stdio, channel: Channel, *keep: int) -> None:
+    """Leave what the engine's process carries: its descriptors, but for the streams, the channel and those to `keep`;
+    its session, keyring and umask; and die when the monitor dies.
 
     PR_SET_PDEATHSIG comes after the change of credentials that clone(2) made (a later one clears it, prctl(2)). A
     monitor that died before is noticed at the next `wait_for`.
@@ -88,6 +89,8 @@ def cut_ties() -> None:
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
     # Until execve(2) this is a Python of the host's: a container that shares the pid namespace must not look into it.
     process.prctl(process.PR_SET_DUMPABLE, 0)
+    # Before anything of the image is looked up: a path in it may lead through /proc/self/fd (CVE-2024-21626).
+    process.close_from(3, frozenset({stdio.stdin, stdio.stdout, stdio.stderr, channel.fileno(), *keep}))
     os.setsid()
     os.umask(0o022)
     try:
@@ -123,20 +126,33 @@ def become(program: Program, channel: Channel) -> NoReturn:
         # As a non-root user the command may open /dev/stdout, which the kernel checks against the pipe's owner.
         _give(number, user.uid, user.gid)
     environment = _environment(program.env, user.home)
-    os.makedirs(program.workdir, exist_ok=True)
+    board = springboard.prepare()
+    _make_workdir(program.workdir)
     privileges.drop(program, user)
     _enter_workdir(program.workdir)
     path = find_command(program.argv[0], environment.get("PATH", DEFAULT_PATH))
     channel.send(Prepared())
     wait_for(channel, Proceed)
     if program.init:
-        reaper.split(channel)
+        reaper.split()
     _reset_signals()
-    process.close_from(3, frozenset({channel.fileno()}))
+    board = _arrange(channel, board)
     try:
-        os.execve(path, program.argv, environment)
+        springboard.jump(board, path, program.argv, environment)
     except OSError as problem:
         raise CommandError(f'exec: "{program.argv[0]}": {_reason(problem)}', exit_code=126) from problem
+
+
+def _arrange(channel: Channel, board: int) -> int:
+    """The channel on descriptor 3, the springboard on 4, nothing else."""
+    first = springboard.CHANNEL
+    # Both out of the way before either takes its place: dup2(2) onto itself would not do, nor onto the other.
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, first + 2) for fd in (channel.fileno(), board)]
+    for place, fd in enumerate(high, first):
+        os.dup2(fd, place, inheritable=False)
+    channel.move_to(first)
+    process.close_from(first + 2)
+    return first + 1
 
 
 def _give(fd: int, uid: int, gid: int) -> None:
@@ -156,11 +172,21 @@ def _environment(items: tuple[str, ...], home: str) -> dict[str, str]:
     return environment
 
 
+def _make_workdir(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as problem:
+        raise RootlessError(f"the working directory {path} can't be made: {_reason(problem)}") from problem
+
+
 def _enter_workdir(path: str) -> None:
     try:
         os.chdir(path)
+        inside = os.getcwd().startswith("/")
     except OSError as problem:
         raise CommandError(f"chdir to the working directory {path}: {_reason(problem)}", exit_code=126) from problem
+    if not inside:  # getcwd(2) says "(unreachable)" of a directory that a descriptor of the host's led to
+        raise RootlessError(f"the working directory {path} lies outside of the container", hint="name another one")
 
 
 def find_command(command: str, path: str) -> str:

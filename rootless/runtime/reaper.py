@@ -7,13 +7,12 @@ import signal
 from typing import NoReturn
 
 from ..kernel import process
-from .channel import Channel
 
 KEPT = frozenset({signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU})
 """What is not passed on: the reaper's own, what can't be caught, and what job control aims at a background PID 1."""
 
 
-def split(channel: Channel) -> None:
+def split() -> None:
     """Fork. The child returns, to become the command; PID 1 never does: it ends as the command ends.
 
     PID 1 stays a Python of the host's, so nothing inside may look into it: it is undumpable (set before), which hides
@@ -29,7 +28,7 @@ def split(channel: Channel) -> None:
         return
     process.set_name("rootless-init")
     process.set_command_line("rootless-init")
-    channel.close()
+    process.close_from(3)
     _reap(child, waited)
 
 

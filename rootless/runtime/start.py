@@ -5,6 +5,7 @@ Everything here comes before trio: the stage is forked, and a process with trio'
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -15,7 +16,7 @@ from typing import NoReturn
 
 from ..errors import RootlessError
 from ..kernel import namespaces
-from .channel import Channel, Cloned, Console, Failed, Mapped, Prepared, Proceed
+from .channel import Channel, Cloned, Console, ExecFailed, Failed, Mapped, Prepared, Proceed
 from .program import Program, Stdio
 from .stream import STDERR, STDOUT, Connection
 
@@ -79,13 +80,13 @@ def begin(stage: Stage, program: Program, client: Connection | None, *, keep_nam
         channel.close()  # PID 1 must see the end of the channel when the monitor dies, not its own copy of this side
         stage(stdio, far)
     far.close()
-    _close(stdio.stdin, stdio.stdout, stdio.stderr)
-    handshake = _Handshake(channel, client, keep_namespaces)
+    close(stdio.stdin, stdio.stdout, stdio.stderr)
+    handshake = _Handshake(channel, client, keep_namespaces, program.argv[0])
     try:
         handshake.run()
     except BaseException:
         handshake.kill()
-        _close(pipes.stdin, *pipes.outputs.values(), handshake.console)
+        close(pipes.stdin, *pipes.outputs.values(), handshake.console)
         raise
     finally:
         os.waitpid(stage_pid, 0)
@@ -114,15 +115,13 @@ def _make_pipes(program: Program) -> tuple[_Pipes, Stdio]:
 
 
 def end(pid: int, pidfd: int) -> int:
-    """SIGKILL a child that may have ended by itself, reap it, close its descriptor; its wait status."""
+    """SIGKILL a child that may have ended by itself, and reap it; its wait status."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    os.close(pidfd)
-    return status
+    return os.waitpid(pid, 0)[1]
 
 
-def _close(*fds: int) -> None:
+def close(*fds: int) -> None:
     for fd in fds:
         if fd >= 0:
             os.close(fd)
@@ -131,8 +130,8 @@ def _close(*fds: int) -> None:
 class _Handshake:
     """The monitor's half of the talk that channel.py draws."""
 
-    def __init__(self, channel: Channel, client: Connection | None, keep_namespaces: bool) -> None:
-        self.channel, self.client, self.keep_namespaces = channel, client, keep_namespaces
+    def __init__(self, channel: Channel, client: Connection | None, keep_namespaces: bool, command: str) -> None:
+        self.channel, self.client, self.keep_namespaces, self.command = channel, client, keep_namespaces, command
         self.cloned = Cloned(0)
         self.pidfd = self.server_pidfd = self.console = -1
         self.proceeded = False
@@ -170,6 +169,10 @@ class _Handshake:
             case Prepared():
                 self.proceeded = True
                 self.channel.send(Proceed())
+            case ExecFailed(number):
+                code = 127 if number == errno.ENOENT else 126
+                reason = os.strerror(number).lower()
+                raise StartError(Failed(f'exec: "{self.command}": {reason}', exit_code=code))
             case Failed():
                 raise StartError(message)
             case _:
@@ -180,7 +183,7 @@ class _Handshake:
         for pid, pidfd in (self.cloned.pid, self.pidfd), (self.cloned.server, self.server_pidfd):
             if pidfd >= 0:
                 end(pid, pidfd)
-        _close(*self.namespaces.values())
+        close(self.pidfd, self.server_pidfd, *self.namespaces.values())
 
     def running(self, pipes: _Pipes) -> Running:
         terminal = self.console >= 0

@@ -1,0 +1,134 @@
+"""One run of a process as its monitor lives through it: from the start to the last byte of its output.
+
+Its first moments pass without trio: many a container is over before trio would have been imported (0.1 s), and never
+pays for it. Whoever outlives them gets a `Monitor`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from . import stream
+from .logs import LogWriter
+from .start import Running, close, end
+
+if TYPE_CHECKING:
+    from .monitor import Monitor
+
+PATIENCE_MS = 30
+"""How long the end of PID 1 is waited for before trio is imported."""
+
+SERVER_TIMEOUT_MS = 5000
+"""How long the file system's process may take to end after its mount is gone."""
+
+DRAIN_TIMEOUT = 10.0
+"""Seconds for which an ended container's last output waits for a client that does not read."""
+
+
+class Watch:
+    """One run of a process, from its start to the last byte of its output; first without trio, then with it.
+
+    Attributes:
+        code: its exit code once it has ended, 128 + n after signal n.
+        error: what went wrong with it, if it did not end by itself.
+        stopped: somebody asked for the end.
+    """
+
+    def __init__(self, running: Running, log: LogWriter | None, attached: list[stream.Connection]) -> None:
+        self.running = running
+        self.log = log
+        self.attached = attached
+        self.waiting: list[stream.Connection] = []
+        self.code = 0
+        self.error = ""
+        self.stopped = False
+
+    def until_the_end(
+        self, stdin: bool, make: Callable[[Running, LogWriter | None], Monitor], note: Callable[[Watch], None]
+    ) -> None:
+        """Wait for the end of the process, and until those who are attached have its output.
+
+        Args:
+            stdin: what the first attached sends is its input.
+            note: writes the end down, before anybody's reading is waited for.
+        """
+        running = self.running
+        if ended_within(running.pidfd, PATIENCE_MS):
+            self.code = self._reap()
+            rest = self._read_rest()
+            self._close_log()
+            note(self)
+            for number, data in rest:
+                self._deliver(number, data)
+        else:
+            self._attend(stdin, make(running, self.log), note)
+        close(running.pidfd, running.server_pidfd, *running.namespaces.values(), *running.outputs.values())
+
+    def _attend(self, stdin: bool, monitor: Monitor, note: Callable[[Watch], None]) -> None:
+        def ended() -> None:
+            self.code = self._reap()
+            self._close_log()
+            self.stopped = monitor.stopped
+            if monitor.server_lost:
+                self.error = "the process of its file system ended before it"
+            note(self)
+
+        monitor.run(self.attached[0] if self.attached else None, stdin=stdin, ended=ended)
+        self.attached = [client.connection for client in monitor.clients if not client.gone]
+        self.waiting = monitor.waiting
+
+    def _reap(self) -> int:
+        """The exit code of the process, which has ended; its file system's process ends as well."""
+        running = self.running
+        status = end(running.pid, running.pidfd)
+        if running.server:
+            # It ends by itself when the container's mount namespace, and with it the mount, is gone.
+            ended_within(running.server_pidfd, SERVER_TIMEOUT_MS)
+            end(running.server, running.server_pidfd)
+        code = os.waitstatus_to_exitcode(status)
+        return code if code >= 0 else 128 - code
+
+    def _read_rest(self) -> list[tuple[int, bytes]]:
+        """What was written and not yet read. Nobody can write any more: the pid namespace is gone."""
+        rest = []
+        for number, fd in self.running.outputs.items():
+            os.set_blocking(fd, False)
+            with suppress(OSError):  # EAGAIN, or a terminal's EIO: there is no more
+                while data := os.read(fd, stream.CHUNK):
+                    rest.append((number, data))
+                    if self.log is not None:
+                        self.log.write(number, data)
+        return rest
+
+    def _deliver(self, number: int, data: bytes) -> None:
+        for client in list(self.attached):
+            client.data.settimeout(DRAIN_TIMEOUT)
+            try:
+                client.data.sendall(stream.frame(number, data))
+            except OSError:  # gone, or stuck
+                self.attached.remove(client)
+
+    def _close_log(self) -> None:
+        if self.log is not None:
+            self.log.close()
+
+    def tell_end(self) -> None:
+        """Tell everybody who is attached or waits."""
+        for client in self.attached:
+            with suppress(OSError):
+                client.data.shutdown(socket.SHUT_WR)
+        for client in (*self.attached, *self.waiting):
+            with suppress(OSError):
+                client.send(stream.Exited(self.code, self.error))
+            client.close()
+
+
+def ended_within(pidfd: int, milliseconds: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(milliseconds))
