@@ -231,7 +231,7 @@ def record(line: bytes) -> tuple[bytes, bytes]:
     try:
         fields = json.loads(line)
         raw = fields.get("raw")
-        path = base64.b64decode(raw) if raw is not None else os.fsencode(fields.get("path") or "")
+        path = base64.b64decode(raw, validate=True) if raw is not None else os.fsencode(fields.get("path") or "")
         text = fields["stat"].encode()
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise OSError(errno.EIO, f"owners.jsonl: {problem}") from problem

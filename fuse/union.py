@@ -185,6 +185,8 @@ class Union:
         """Give a file one more name, after it was copied up with its first."""
         if node.orphan:
             raise error(errno.ENOENT)
+        if name in parent.children:
+            raise error(errno.EEXIST)
         self.copyup.file(node)
         directory = self.copyup.directory(parent)
         assert node.parent is not None
@@ -273,6 +275,8 @@ class Union:
 
     def _make(self, parent: Directory, name: bytes, mode: int, caller: Caller, make: Make) -> Node:
         """Create an inode: at once where it is whole from the first moment, else through the work directory."""
+        if name in parent.children:
+            raise error(errno.EEXIST)
         directory = self.copyup.directory(parent)
         status = self.tree.status(parent)
         uid, gid, mode = metadata.owner_of_new(status, caller, mode)

@@ -66,6 +66,9 @@ def remove_tree(directory: int, name: bytes) -> None:
                 try:
                     os.unlink(entry, dir_fd=fd)
                 except (IsADirectoryError, PermissionError):
+                    if not stat.S_ISDIR(os.stat(entry, dir_fd=fd, follow_symlinks=False).st_mode):
+                        raise
+                    os.chmod(entry, 0o700, dir_fd=fd)  # to move a directory is to write its ".."
                     moved += 1
                     lifted = b"%b-%d" % (name, moved)
                     os.rename(entry, lifted, src_dir_fd=fd, dst_dir_fd=directory)
