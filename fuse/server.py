@@ -70,6 +70,8 @@ def _settle(config: Config) -> None:
     """Signals, log and umask of a process that is nobody's terminal job."""
     if config.log is not None:
         os.dup2(config.log, 2)
+    # Whoever forked us may have put something else in its place.
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s cow[%(process)d] %(message)s", force=True)
     faulthandler.enable(file=2)
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
