@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,11 @@ class Paths:
         return self.store / "blobs"
 
     @property
+    def partial(self) -> Path:
+        """Blobs that were downloaded half, for the next pull to go on with."""
+        return self.store / "partial"
+
+    @property
     def layers(self) -> Path:
         return self.store / "layers"
 
@@ -89,7 +95,7 @@ class Paths:
 
     @property
     def rooms(self) -> Path:
-        """Who holds a descriptor on which user namespace (idmap.py)."""
+        """Who holds a descriptor on which user namespace (room.py)."""
         return self.run / "rooms"
 
     def container(self, container_id: str) -> Path:
@@ -142,17 +148,24 @@ def _run_directory(store: Path) -> Path:
 
 
 def private_directory(path: Path) -> Path:
-    """Make `path` and its parent as directories of the caller's alone, and refuse any that somebody else prepared.
+    """Make `path` and what is missing above it as directories of the caller's alone.
+
+    Every directory from the temporary directory (or the session's run directory) down is checked: /tmp is everybody's,
+    and whoever laid a directory of this name there before could exchange everything below it.
 
     Raises:
         UnavailableError: one of them is a link, belongs to another user or lets others write.
     """
-    for step in (path.parent, path):
-        step.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shared = {Path(tempfile.gettempdir()), Path(os.environ.get("XDG_RUNTIME_DIR") or "/")}
+    chain = [path]
+    while chain[-1].parent not in shared and chain[-1].parent != chain[-1]:
+        chain.append(chain[-1].parent)
+    for step in reversed(chain):
+        with suppress(FileExistsError):
+            step.mkdir(mode=0o700)
         status = step.lstat()
-        # /tmp is everybody's: a directory of this name may have been laid there by another user, to be trusted by us.
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise UnavailableError(
-                f"{step} is not a private directory of yours", hint="remove it, or set XDG_RUNTIME_DIR"
+                f"{step} is not a private directory of yours", hint="remove it, or set XDG_RUNTIME_DIR to one that is"
             )
     return path

@@ -57,6 +57,15 @@ def _mark_original(store: ImageStore, digest: str, marked: set[str]) -> None:
         _mark(store, Descriptor(media_type=spec.OCI_INDEX, digest=digest, size=size), marked)
 
 
+def originals(store: ImageStore, image: Image) -> list[str]:
+    """Digests of the manifests that are here as they were pulled, of this image or of an index that led to it."""
+    found: set[str] = set()
+    for name in image.digests:
+        _mark_original(store, name.digest, found)
+    known = {entry.digest for entry in (*image.manifests, image.manifest.config, *image.manifest.layers)}
+    return sorted(digest for digest in found - known if store.blobs.exists(digest))
+
+
 @contextmanager
 def transaction(store: ImageStore, layers: Layers | None = None) -> Iterator[Pin]:
     """Pins for the block. When it fails, what it pinned and nobody else needs is removed again: blobs and, where
@@ -71,11 +80,12 @@ def transaction(store: ImageStore, layers: Layers | None = None) -> Iterator[Pin
             yield pin
     except BaseException:
         if pin is not None:
-            _discard(store, layers, pin.digests)
+            discard(store, layers, pin.digests)
         raise
 
 
-def _discard(store: ImageStore, layers: Layers | None, digests: Iterable[str]) -> None:
+def discard(store: ImageStore, layers: Layers | None, digests: Iterable[str]) -> None:
+    """Remove those of these blobs (and, where `layers` is given, unpacked layers) that nothing needs."""
     with store.locked():
         contents = store.read_index()
         needed = referenced(store, contents) | _chains(store, contents) | pins.pinned(store.paths)

@@ -138,7 +138,7 @@ class ImageStore:
         return self._entry(text, contents, index.names(contents))
 
     def _entry(self, text: str, contents: Index, names: dict[Reference, Descriptor]) -> Descriptor:
-        entry = self.by_name(text, names) or self._by_id(text, contents)
+        entry = self.by_name(text, names) or self._by_id(text, contents) or self._by_alias(text, names)
         if entry is None:
             shown = text if reference.digest_in(text) else reference.parse(text).tagged()
             raise NotFoundError(f"No such image: {shown}")
@@ -154,6 +154,14 @@ class ImageStore:
         # With a digest the tag only decorates, as in Docker: `name:tag@digest` is `name@digest`.
         pairs = ((name, entry) for name, entry in names.items() if name.name == wanted.name)
         return next((e for name, e in pairs if wanted.digest in (name.digest, e.digest)), None)
+
+    def _by_alias(self, text: str, names: dict[Reference, Descriptor]) -> Descriptor | None:
+        """What a short name means that registries.conf has an alias for."""
+        if reference.digest_in(text):
+            return None
+        from . import shortnames
+
+        return self.by_name(shortnames.expand(text).full, names)
 
     def _by_id(self, text: str, contents: Index) -> Descriptor | None:
         digest, prefix = reference.digest_in(text), reference.id_prefix(text)

@@ -22,7 +22,7 @@ from . import auth, failures
 from .certs import Contexts
 from .config import Place
 from .credentials import Credentials
-from .http import REDIRECTS, Body, Http, Response, TemporaryError, TransferError, UnencryptedError
+from .http import REDIRECTS, Body, Http, Response, TemporaryError, TransferError, UnencryptedError, UnreachableError
 from .transfer import Transfer
 from .url import Url, parse, redirected
 
@@ -73,10 +73,6 @@ class Answer:
     data: bytes
 
 
-class Unreachable(TransferError):
-    """No server of the registry answered at all."""
-
-
 class Repository:
     """One repository, for the time of one operation."""
 
@@ -107,6 +103,7 @@ class Repository:
         self._authorization = ""
         self._token: auth.Token | None = None
         self._lock = trio.Lock()
+        self._reached = False
 
     # --- manifests and blobs
     # -------------------------------------------------------------------------------------------
@@ -166,7 +163,7 @@ class Repository:
                 if not tries:
                     at = f" (after {transfer.position} of {size} bytes)" if transfer.position < size else ""
                     raise TransferError(f"{problem.message}{at}", hint=problem.hint) from problem
-                await self._pause(self._patience.tries - tries, problem.delay)
+                await self.pause(self._patience.tries - tries, problem.delay)
 
     async def _continue(self, transfer: Transfer) -> None:
         headers = {"Accept-Encoding": "identity"}
@@ -286,7 +283,9 @@ class Repository:
                 self._authorization, self._token = "", None
             else:
                 headers = {**headers, "Authorization": self._authorization}
-        return await self._http.open(method, url, headers, body)
+        response = await self._http.open(method, url, headers, body)
+        self._reached = True
+        return response
 
     async def _answer(self, asked: list[auth.Challenge], response: Response) -> bool:
         """Get ready for a second try. False when there is nothing more to show."""
@@ -356,10 +355,17 @@ class Repository:
             try:
                 return await work()
             except TemporaryError as problem:
-                await self._pause(attempt, problem.delay)
+                if isinstance(problem, UnreachableError) and not self._reached:
+                    raise  # more likely a wrong name than a passing trouble
+                await self.pause(attempt, problem.delay)
         return await work()
 
-    async def _pause(self, attempt: int, wanted: float | None) -> None:
+    async def pause(self, attempt: int, wanted: float | None) -> None:
+        """Wait before the next try: as long as the server wants, or longer each time.
+
+        Raises:
+            TransferError: the server wants more patience than there is.
+        """
         grown = min(self._patience.first * 2 ** (attempt - 1), self._patience.most)
         # Many clients that a server threw out together must not come back together.
         delay = wanted if wanted is not None else grown * random.uniform(0.75, 1.25)

@@ -45,6 +45,10 @@ class TemporaryError(TransferError):
     delay: float | None = None
 
 
+class UnreachableError(TemporaryError):
+    """Nobody listens there, or the name is not known."""
+
+
 class UnencryptedError(TransferError):
     """No TLS session could be made: the other side speaks something else, or its certificate is not to be trusted."""
 
@@ -326,7 +330,7 @@ async def _connect(url: Url, limits: Limits, tls: Tls) -> _Connection:
         try:
             stream: trio.abc.Stream = await trio.open_tcp_stream(peer.host, peer.port)
         except OSError as problem:
-            raise TemporaryError(f"{peer.authority} can't be reached: {_reason(problem)}") from problem
+            raise UnreachableError(f"{peer.authority} can't be reached: {_reason(problem)}") from problem
         try:
             if peer.scheme == "https":
                 stream = await _encrypted(stream, peer, tls)

@@ -1,0 +1,48 @@
+"""`rootless push`, also `rootless image push`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..errors import NotFoundError
+from ..image import shortnames
+from ..image.reference import Reference
+from ..image.store import ImageStore
+from . import progress
+from .context import Context
+from .options import Command
+from .registry_options import registry_options
+
+
+@click.command(cls=Command, at_least=1, at_most=1, short_help="Upload an image to a registry")
+@click.option("-a", "--all-tags", is_flag=True, help="Push all tags of an image to the repository")
+@click.option("-q", "--quiet", is_flag=True, help="Suppress verbose output")
+@registry_options
+@click.argument("name", metavar="NAME[:TAG]")
+@click.pass_context
+def push(ctx: click.Context, name: str, all_tags: bool, quiet: bool, tls_verify: bool | None, authfile: str) -> None:
+    """Upload an image to a registry: what the registry does not have yet."""
+    from ..image import push as pushing
+    from ..image.pull import Options
+
+    context: Context = ctx.obj
+    wanted = shortnames.expand(name)
+    options = Options(verify=tls_verify, authfile=authfile)
+    if not quiet:
+        click.echo(f"The push refers to repository [{wanted.name}]")
+    for each in _tags(context.images, wanted) if all_tags else [wanted.tagged()]:
+        with progress.shown(sys.stdout, quiet=quiet) as tell:
+            pushed = pushing.push(context.images, each, options, tell)
+        line = f"{each.tag}: digest: {pushed.digest} size: {pushed.size}"
+        click.echo(each.full if quiet else line)
+
+
+def _tags(store: ImageStore, wanted: Reference) -> list[Reference]:
+    if wanted.tag or wanted.digest:
+        raise click.UsageError("tag can't be used with --all-tags/-a")
+    found = [name for image in store.all() for name in image.names if name.name == wanted.name]
+    if not found:
+        raise NotFoundError(f"An image does not exist locally with the tag: {wanted.familiar_name}")
+    return sorted(found)
