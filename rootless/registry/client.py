@@ -241,8 +241,8 @@ class Repository:
     # --- the ladder
     # ----------------------------------------------------------------------------------------------------
 
-    async def check_login(self) -> Credentials | None:
-        """Whether the registry takes our credentials; those to keep where it gave an identity token for them.
+    async def check_login(self) -> None:
+        """Whether the registry takes our credentials.
 
         Raises:
             DeniedError: it does not.
@@ -253,7 +253,6 @@ class Repository:
             if answer.status in (401, 403):
                 await self._deny(answer, f"login to {self.place.host}")
             await self._check(answer, f"the registry {self.place.host}", {200})
-        return self.credentials
 
     async def _open(
         self, method: str, target: str | Url, headers: dict[str, str] | None = None, body: Body | None = None

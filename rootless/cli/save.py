@@ -1,0 +1,99 @@
+"""`rootless save` and `rootless load`, also `rootless image save` and `load`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from ..errors import NotFoundError, RootlessError, UsageError
+from . import image_common
+from .context import Context
+from .options import Command
+
+
+@click.command(cls=Command, at_least=1, short_help="Save one or more images to a tar archive")
+@click.option("-o", "--output", default="", metavar="FILE", help="Write to a file, instead of STDOUT")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["docker-archive", "oci-archive"]),
+    default="docker-archive",
+    show_default=True,
+    help="What to write",
+)
+@click.argument("images", nargs=-1, metavar="IMAGE [IMAGE...]")
+@click.pass_context
+def save(ctx: click.Context, images: tuple[str, ...], output: str, form: str) -> None:
+    """Save one or more IMAGEs to a tar archive (streamed to STDOUT by default)."""
+    from ..image import save as saving
+
+    context: Context = ctx.obj
+    wanted: saving.Form = "oci-archive" if form == "oci-archive" else "docker-archive"
+    if not output and sys.stdout.isatty():
+        raise UsageError("cowardly refusing to save to a terminal", hint="use the -o flag or redirect")
+    with _written(output) as sink:
+        saving.save(context.images, images, sink, wanted)
+
+
+@contextmanager
+def _written(output: str) -> Iterator[BinaryIO]:
+    """Where to write. A file gets its name when it is whole."""
+    if not output:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if os.path.exists(output) and not os.path.isfile(output):  # a pipe, /dev/null
+        with open(output, "wb") as sink:
+            yield sink
+        return
+    draft = Path(f"{output}.{os.getpid()}.part")
+    try:
+        with open(draft, "wb") as sink:
+            yield sink
+        draft.rename(output)
+    except OSError as problem:
+        raise RootlessError(f"{output} can't be written: {problem.strerror}") from problem
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@click.command(cls=Command, at_most=0, short_help="Load images from a tar archive or STDIN")
+@click.option("-i", "--input", "source", default="", metavar="FILE", help="Read from a tar archive, instead of STDIN")
+@click.option("-q", "--quiet", is_flag=True, help="Print the images' IDs only")
+@click.pass_context
+def load(ctx: click.Context, source: str, quiet: bool) -> None:
+    """Load the images of an archive that `save`, `docker save`, podman or skopeo wrote; it may be compressed."""
+    from ..image import load as loading
+
+    context: Context = ctx.obj
+    with _read(source) as stream:
+        loaded = loading.load(context.images, image_common.layers(context), stream)
+    for image, names in loaded:
+        if quiet:
+            click.echo(image.id)
+            continue
+        for name in names:
+            click.echo(f"Loaded image: {name}")
+        if not names:
+            click.echo(f"Loaded image ID: {image.id}")
+
+
+@contextmanager
+def _read(source: str) -> Iterator[BinaryIO]:
+    if not source:
+        if sys.stdin.isatty():
+            raise UsageError("requested load from stdin, but stdin is empty", hint="give a file with --input")
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = open(source, "rb")
+    except OSError as problem:
+        raise NotFoundError(f"open {source}: {(problem.strerror or str(problem)).lower()}") from problem
+    with stream:
+        yield stream
