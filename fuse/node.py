@@ -115,7 +115,7 @@ class File(Node):
         self.fd = -1
         self.writable = False
         self.opens = 0
-        self.links: list[tuple[Directory, bytes]] = []
+        self.links: tuple[tuple[Directory, bytes], ...] = ()
         self.key: tuple[int, int] | None = None
         self.settled = False
 

@@ -24,6 +24,9 @@ SOON = 1.0
 FOREVER = 1e6
 """Seconds that the kernel may keep a name or attributes: nobody else changes an image or this upper directory."""
 
+REPLIES = 200_000
+"""How many replies may be made before all that are kept are dropped: the kernel has them for as long as it likes."""
+
 log = logging.getLogger("rootless.fuse")
 
 
@@ -67,6 +70,7 @@ class Operations:
         self._tree = union.tree
         self._listings: dict[int, Listing] = {}
         self._next_listing = 1
+        self._replies = 0
         self._absent = api.EntryAttributes()
         self._absent.st_ino = 0
         self._absent.entry_timeout = SOON if self._tree.live else FOREVER
@@ -277,7 +281,19 @@ class Operations:
             reply.entry_timeout = reply.attr_timeout = SOON
         else:
             reply.entry_timeout = reply.attr_timeout = FOREVER
-            node.reply = reply
+            self._remember(node, reply)
         return reply
+
+    def _remember(self, node: Node, reply: object) -> None:
+        """Keep a reply, and not what it was made of: a million of both are a gigabyte."""
+        node.reply = reply
+        if node.orphan:
+            return
+        node.status = None
+        self._replies += 1
+        if self._replies > REPLIES:
+            self._replies = 0
+            for each in self._tree.table:
+                each.reply = None
 
 

@@ -118,11 +118,10 @@ class Renames:
     def _give_way(self, parent: Directory, name: bytes, target: Node) -> None:
         """What is about to be replaced: an open file keeps its descriptor, a directory loses its whiteouts."""
         self._tree.note_base(target)
+        self._tree.status(target)  # it can't be asked for later
         if isinstance(target, File):
             if target.opens:
                 self._tree.handles.reading(target)
-            if target.layer == UPPER:
-                self._tree.status(target)
             return
         assert isinstance(target, Directory)
         if target.layer == UPPER:
@@ -178,7 +177,7 @@ class Renames:
         if parent.children.get(name) is node:
             del parent.children[name]
         if isinstance(node, File) and (node.parent, node.name) != (parent, name):
-            node.links.remove((parent, name))
+            node.links = tuple(link for link in node.links if link != (parent, name))
             return
         node.parent = None
 
@@ -189,4 +188,4 @@ class Renames:
         if node.parent is None:
             node.parent, node.name = parent, name
         elif isinstance(node, File):
-            node.links.append((parent, name))
+            node.links += ((parent, name),)

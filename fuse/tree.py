@@ -147,7 +147,7 @@ class Tree:
         if node.parent is None:
             node.parent, node.name = parent, name
         elif (node.parent, node.name) != (parent, name):
-            node.links.append((parent, name))
+            node.links += ((parent, name),)
         parent.children[name] = node
         return node
 
@@ -348,9 +348,10 @@ class Tree:
         elif node.layer == UPPER:
             node.touch()  # one link less, a new change time
         if (node.parent, node.name) != (parent, name):
-            node.links = [link for link in node.links if link != (parent, name)]
+            node.links = tuple(link for link in node.links if link != (parent, name))
         elif node.links:
-            node.parent, node.name = node.links.pop()
+            (node.parent, node.name), *more = node.links
+            node.links = tuple(more)
         else:
             node.parent = None
             if not node.opens:
@@ -373,7 +374,7 @@ class Tree:
 
     @staticmethod
     def _forget_names(node: Node) -> None:
-        names = [(node.parent, node.name)] + (node.links if isinstance(node, File) else [])
+        names = ((node.parent, node.name), *(node.links if isinstance(node, File) else ()))
         for parent, name in names:
             if parent is not None and parent.children.get(name) is node:
                 del parent.children[name]

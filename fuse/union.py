@@ -211,7 +211,7 @@ class Union:
             raise error(errno.EISDIR)
         if node.opens:
             self.handles.reading(node)  # the last chance: a removed file can't be opened
-        status = self.tree.status(node)
+        status = self.tree.status(node)  # the last chance for this too
         below = self._has_lower(parent, name, node)
         directory = self.copyup.directory(parent)
         self.tree.note_base(node)

@@ -98,6 +98,29 @@ def test_readers_see_what_is_written_through_another_handle(arena: Arena) -> Non
     assert arena.container("cow", work) == b"bottom\nmore\n"
 
 
+def test_what_is_held_by_path_only_keeps_its_attributes(arena: Arena) -> None:
+    """O_PATH descriptors and working directories are no open files to the server."""
+    setup(arena)
+
+    def work() -> None:
+        lower = os.open("file", os.O_PATH)
+        replaced = os.open("other", os.O_PATH)
+        os.mkdir("new")
+        directory = os.open("new", os.O_PATH)
+        with open("made", "w") as file:
+            file.write("made")
+        made = os.open("made", os.O_PATH)
+        os.unlink("file")
+        os.unlink("made")
+        os.rename("masked", "other")
+        os.rmdir("new")
+        sizes = [os.fstat(fd).st_size for fd in (lower, replaced, made)]
+        assert sizes == [7, 6, 4]
+        assert os.fstat(directory).st_nlink == 0
+
+    arena.container("cow", work)
+
+
 def test_a_read_only_mount_refuses_every_change(arena: Arena) -> None:
     setup(arena)
 

@@ -174,5 +174,3 @@ def test_memory_follows_what_the_kernel_remembers(arena: Arena) -> None:
     os.waitpid(answering, 0)
     assert before < 60_000, "the interpreter, pyfuse3 and pytest's modules from before the fork"
     assert (after - before) * 1024 / 20_200 < 2000, "bytes for each file that the kernel may ask for"
-
-

@@ -145,5 +145,3 @@ def test_a_malformed_override_is_not_believed(arena: Arena, text: str) -> None:
 
     arena.in_room(make)
     assert arena.container("cow", work, config=config) == 5
-
-
