@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "save": ("rootless.cli.save:save", "Save one or more images to a tar archive"),
     "start": ("rootless.cli.start:start", "Start one or more stopped containers"),
     "stop": ("rootless.cli.stop:stop", "Stop one or more running containers"),
+    "system check": ("rootless.cli.system_check:system_check", "Verify the store"),
+    "system df": ("rootless.cli.system_df:system_df", "Show disk usage"),
     "tag": ("rootless.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "unpause": ("rootless.cli.stop:unpause", "Unpause all processes within one or more containers"),
     "version": ("rootless.cli.version:version", "Show the version of the engine and what it stands on"),
@@ -69,5 +71,6 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "tag": "tag",
         },
     ),
+    "system": ("Manage the store", {"check": "system check", "df": "system df"}),
 }
 """Docker's groups: their help, and their words with the commands that these stand for."""

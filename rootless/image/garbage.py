@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InvalidError, NotFoundError, RootlessError
+from ..storage import digest as digests
 from ..storage.layers import Layers
-from . import documents, layout, pins, spec
+from . import documents, layout, partial, pins, spec
 from .pins import Pin
 from .spec import Descriptor, Index, Manifest
 from .store import Image, ImageStore
@@ -84,12 +85,18 @@ def transaction(store: ImageStore, layers: Layers | None = None) -> Iterator[Pin
         raise
 
 
-def discard(store: ImageStore, layers: Layers | None, digests: Iterable[str]) -> None:
+def absent(store: ImageStore, layers: Layers, wanted: Iterable[str]) -> list[str]:
+    """Those of these blobs and layers that are not here: what may be discarded when they have come for nothing."""
+    present = set(layers.present())
+    return [digest for digest in wanted if digest not in present and not store.blobs.exists(digest)]
+
+
+def discard(store: ImageStore, layers: Layers | None, pinned: Iterable[str]) -> None:
     """Remove those of these blobs (and, where `layers` is given, unpacked layers) that nothing needs."""
     with store.locked():
         contents = store.read_index()
         needed = referenced(store, contents) | _chains(store, contents) | pins.pinned(store.paths)
-        for digest in set(digests) - needed:
+        for digest in set(pinned) - needed:
             store.blobs.remove(digest)
             if layers is not None:
                 layers.remove(digest)
@@ -141,6 +148,7 @@ def sweep(store: ImageStore, contents: Index, used: set[str], layers: Layers, fr
     for chain_id in layers.present():
         if chain_id not in needed_chains:
             _drop_layer(layers, chain_id, freed)
+    freed.size += partial.sweep(store.paths, GRACE)
 
 
 def _drop_layer(layers: Layers, chain_id: str, freed: Freed) -> None:
@@ -162,17 +170,24 @@ def _chains(store: ImageStore, contents: Index) -> set[str]:
     return {chain_id for image in store.images_in(contents) for chain_id in image.chain_ids}
 
 
+def blobs(store: ImageStore) -> Iterator[str]:
+    """Digests of all blobs."""
+    for algorithm in listed(store.paths.blobs):
+        for name in listed(store.paths.blobs / algorithm):
+            with suppress(InvalidError):
+                yield digests.check(f"{algorithm}:{name}")
+
+
 def _old_blobs(store: ImageStore) -> Iterator[str]:
     """Digests of the blobs that have been there for a while."""
-    for algorithm in _listed(store.paths.blobs):
-        for name in _listed(store.paths.blobs / algorithm):
-            with suppress(OSError, InvalidError):
-                digest = f"{algorithm}:{name}"
-                if store.blobs.path(digest).stat().st_mtime < time.time() - GRACE:
-                    yield digest
+    for digest in blobs(store):
+        with suppress(FileNotFoundError):
+            if store.blobs.path(digest).stat().st_mtime < time.time() - GRACE:
+                yield digest
 
 
-def _listed(directory: Path) -> list[str]:
+def listed(directory: Path) -> list[str]:
+    """The names in a directory; none where there is no such directory."""
     try:
         return os.listdir(directory)
     except FileNotFoundError:

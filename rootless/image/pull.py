@@ -121,18 +121,19 @@ class _Pull:
     tell: Tell
     resumed: set[str] = field(default_factory=set)
     """Blobs that an earlier run has begun."""
+    fresh: list[str] = field(default_factory=list)
+    """Blobs and layers that were not here before."""
 
     def run(self) -> Pulled:
         self.resumed.clear()
-        pinned: list[str] = []
+        self.fresh.clear()
         try:
             with self._unpacker() as unpacker, layout.writing(self.store.paths), pins.hold(self.store.paths) as pin:
-                pinned = pin.digests
                 return http.run(self._run, pin, unpacker)
         except (TransferError, DeniedError):
             raise  # what has arrived is good, and the next pull goes on with it
         except RootlessError:
-            self._discard(pinned)
+            self._discard()
             raise
 
     @contextmanager
@@ -143,11 +144,22 @@ class _Pull:
         finally:
             unpacker.close()
 
-    def _discard(self, pinned: list[str]) -> None:
+    def _discard(self) -> None:
         """Leave the store as it was."""
-        for digest in pinned:
+        for digest in self.fresh:
             partial.forget(self.store.paths, digest)
-        garbage.discard(self.store, Layers(self.store.paths, self.idmap), pinned)
+        garbage.discard(self.store, self._all_layers, self.fresh)
+
+    @property
+    def _all_layers(self) -> Layers:
+        return Layers(self.store.paths, self.idmap)
+
+    def _pin(self, pin: Pin, *digests: str) -> None:
+        """Rely on these from now on, and remember which of them this pull brings."""
+        with pin.adding() as add:
+            self.fresh += garbage.absent(self.store, self._all_layers, digests)
+            for digest in digests:
+                add(digest)
 
     async def _run(self, pin: Pin, unpacker: Unpacker) -> Pulled:
         contexts = Contexts()
@@ -157,12 +169,12 @@ class _Pull:
             manifest = manifests.image(chosen, self._what)
             listed = manifests.converted(chosen)
             blobs = [layer.digest for layer in manifest.layers]
-            pin.add(manifest.config.digest, *blobs, *(document.digest for document in (*others, chosen, listed)))
+            self._pin(pin, manifest.config.digest, *blobs, *(part.digest for part in (*others, chosen, listed)))
             data = await self._config(repository, manifest)
             configuration = spec.read_config(data, f"{self._what}: its configuration")
             spec.check_pair(manifest, configuration, self._what)
             self._check_platform(configuration)
-            pin.add(*digests.chain_ids(configuration.rootfs.diff_ids))
+            self._pin(pin, *digests.chain_ids(configuration.rootfs.diff_ids))
             await self._layers(repository, manifest, configuration, unpacker)
         return self._publish([*others, chosen, listed], manifest.config.digest, data, top.digest)
 
@@ -251,7 +263,7 @@ class _Pull:
     ) -> None:
         diff_ids = configuration.rootfs.diff_ids
         wanted = {layer.digest: layer for layer in manifest.layers}
-        space.check(self.store, Layers(self.store.paths, self.idmap), manifest, diff_ids, self._what)
+        space.check(self.store, self._all_layers, manifest, diff_ids, self._what)
         for layer in wanted.values():
             self.tell(Step(layer.digest, "Pulling fs layer", 0, layer.size))
         sources = [LayerSource(diff, layer.digest) for diff, layer in zip(diff_ids, manifest.layers, strict=True)]

@@ -1,0 +1,26 @@
+"""Are the containers on disk whole? The part of `system check` that is about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..errors import RootlessError
+from ..storage.drivers import choose
+from .store import Containers
+
+
+def problems(containers: Containers) -> Iterator[str]:
+    """What is wrong with each container that can't be used as it stands, in a line."""
+    for container_id in containers.ids():
+        try:
+            container = containers.load(container_id)
+            container.stored_state()
+            choose(container.record.driver)
+        except RootlessError as problem:
+            yield f"container {container_id[:12]}: {problem}"
+            continue
+        for link in container.record.layers:
+            if not (containers.paths.store / link).is_dir():
+                yield f"container {container.name}: its layer {link} is not there"
+        if not (container.directory / "upper").is_dir():
+            yield f"container {container.name}: its writable layer is not there"
