@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
+
+from .kernel import process
 
 
 def write(path: Path, data: bytes, *, tmp: Path, mode: int = 0o600, durable: bool = True) -> None:
@@ -41,6 +46,41 @@ def sync_directory(path: Path) -> None:
 
 
 def new_name(tmp: Path, stem: str) -> Path:
-    """A name under `tmp` that nobody else has: the writer's pid, so that a cleaner can tell whether it still lives, and
-    a random part, because pids of two hosts on one shared home may be equal."""
-    return tmp / f"{stem[:64]}.{os.getpid()}.{os.urandom(4).hex()}"
+    """A name under `tmp` that nobody else has: who writes it, so that a cleaner can tell whether that process still
+    lives (`is_abandoned`), and a random part, because a writer makes several."""
+    return tmp / f"{stem[:64]}.{_origin()}.{os.getpid()}.{os.urandom(4).hex()}"
+
+
+_NAME = re.compile(
+    r".*\.(?P<machine>[0-9a-f]{6})-(?P<boot>[0-9a-f]{6})\.(?P<pid>[1-9][0-9]{0,6})\.[0-9a-f]{8}", re.DOTALL
+)
+
+
+def is_abandoned(name: str) -> bool:
+    """Whether `name` was made by `new_name` on this machine, by a process that is dead.
+
+    On a home that several machines share, another one's writers can't be judged from here: theirs are never abandoned.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return False
+    machine, _, boot = _origin().partition("-")
+    if match["machine"] != machine:
+        return False
+    return match["boot"] != boot or not _alive(int(match["pid"]))
+
+
+@cache
+def _origin() -> str:
+    """This machine and this boot of it, in 13 characters."""
+    return "-".join(sha256(text.encode()).hexdigest()[:6] for text in (process.machine_id(), process.boot_id()))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -11,6 +11,7 @@ import hashlib
 import os
 import pwd
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -97,8 +98,17 @@ def _why_single(account: str, uids: object, gids: object, helpers: list[str]) ->
     if helpers:
         return f"{' and '.join(helpers)} not found: an administrator can run: apt-get install uidmap"
     lacking = " and ".join(p for p, r in (("/etc/subuid", uids), ("/etc/subgid", gids)) if r is None)
-    fix = f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {account}"
+    start = _first_free()
+    fix = f"usermod --add-subuids {start}-{start + RANGE - 1} --add-subgids {start}-{start + RANGE - 1} {account}"
     return f"no subordinate ids for {account} in {lacking}: an administrator can run: {fix}"
+
+
+def _first_free() -> int:
+    """Where a range can start that nobody has: after the last one granted, as useradd looks for it (SUB_UID_MIN)."""
+    ends = [100_000]
+    for path in "/etc/subuid", "/etc/subgid":
+        ends += [start + count for _, start, count in _lines(path)]
+    return max(ends)
 
 
 def _map_of_root() -> IdMap:
@@ -130,18 +140,22 @@ def _account(uid: int) -> str:
 def _subordinate(path: str, account: str, uid: int) -> tuple[int, int] | None:
     """The account's first range in a file of `name-or-uid:start:count` lines: (start, count), at most 65536 ids.
 
-    A line that is not of this form is passed over, as newuidmap passes it over. A range given elsewhere (nsswitch's
-    `subid: sss`) is not seen here.
+    A range given elsewhere (nsswitch's `subid: sss`) is not seen here.
     """
+    for name, start, count in _lines(path):
+        if name in (account, str(uid)) and count > 0:
+            return start, min(count, RANGE)
+    return None
+
+
+def _lines(path: str) -> Iterator[tuple[str, int, int]]:
+    """(account or uid, start, count) of each well-formed line; what is not of this form newuidmap passes over, too."""
     try:
         with open(path, errors="replace") as file:
             lines = file.read().splitlines()
     except OSError:
-        return None
+        return
     for line in lines:
         fields = line.strip().split(":")
-        if len(fields) != 3 or fields[0] not in (account, str(uid)):
-            continue
-        if fields[1].isdecimal() and fields[2].isdecimal() and int(fields[2]) > 0:
-            return int(fields[1]), min(int(fields[2]), RANGE)
-    return None
+        if len(fields) == 3 and fields[1].isdecimal() and fields[2].isdecimal():
+            yield fields[0], int(fields[1]), int(fields[2])

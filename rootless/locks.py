@@ -1,7 +1,8 @@
-"""Advisory locks (flock(2)): released by the kernel when their holder dies; over NFS they travel as byte-range locks."""
+"""Advisory locks (flock(2)): the kernel releases them when their holder dies; NFS carries them as byte-range locks."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -39,4 +40,9 @@ def try_lock(path: Path) -> int | None:
 
 def _open(path: Path) -> int:
     # NFS turns flock into a lock that needs a descriptor open for writing when it is exclusive.
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        if problem.errno != errno.EROFS:
+            raise
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a store that is mounted read-only

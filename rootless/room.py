@@ -9,10 +9,9 @@ upper directories) can be made, read and removed only from within; `call` does s
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,10 +33,11 @@ def open_room(paths: Paths, idmap: IdMap, *, hold: bool = False) -> int:
     Raises:
         UnavailableError: user namespaces or the map were refused; says by what.
     """
-    directory = private_directory(paths.rooms) / idmap.tag
-    directory.mkdir(mode=0o700, exist_ok=True)
+    private_directory(paths.rooms)
+    directory = paths.rooms / idmap.tag
     # Two first containers at once must not make two rooms: a bridge in one could not be joined from the other.
-    with locks.lock(paths.rooms / f"{idmap.tag}.lock"):
+    with _lock(paths, idmap.tag):
+        directory.mkdir(mode=0o700, exist_ok=True)
         fd = _find(directory)
         if fd is None:
             fd = _make(idmap)
@@ -47,13 +47,37 @@ def open_room(paths: Paths, idmap: IdMap, *, hold: bool = False) -> int:
     return fd
 
 
+def _lock(paths: Paths, tag: str) -> AbstractContextManager[int]:
+    return locks.lock(paths.rooms / f"{tag}.lock")
+
+
 def forget(paths: Paths, idmap: IdMap) -> None:
     """Take the calling process off the list of holders; the directory of a room without holders goes too."""
-    directory = paths.rooms / idmap.tag
-    with suppress(FileNotFoundError):
-        (directory / str(os.getpid())).unlink()
-    with suppress(OSError):
-        directory.rmdir()
+    with suppress(FileNotFoundError), _lock(paths, idmap.tag):
+        directory = paths.rooms / idmap.tag
+        (directory / str(os.getpid())).unlink(missing_ok=True)
+        with suppress(OSError):  # others hold it
+            directory.rmdir()
+
+
+def has_dead_holders(paths: Paths) -> bool:
+    """Whether a monitor was killed: it left its name on a list. Costs a look at each running monitor and no lock."""
+    try:
+        return any(
+            not _is_alive(entry)
+            for directory in paths.rooms.iterdir()
+            if directory.is_dir()
+            for entry in directory.iterdir()
+        )
+    except OSError:
+        return False
+
+
+def _is_alive(entry: Path) -> bool:
+    try:
+        return process.start_time(int(entry.name)) == int(entry.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def sweep(paths: Paths) -> None:
@@ -61,7 +85,7 @@ def sweep(paths: Paths) -> None:
     with suppress(FileNotFoundError):
         for directory in paths.rooms.iterdir():
             if directory.is_dir():
-                with locks.lock(paths.rooms / f"{directory.name}.lock"):
+                with _lock(paths, directory.name):
                     for entry in directory.iterdir():
                         _check_holder(entry)
 
@@ -216,6 +240,8 @@ def call(fd: int, work: Callable[[], T]) -> T:
         _, status = os.waitpid(pid, 0)
     if not answer:
         raise RootlessError(f"a process in the user namespace ended without an answer (status {status})")
+    import pickle
+
     succeeded, value = pickle.loads(answer)  # noqa: S301 - written by our own child, over our own pipe
     if not succeeded:
         raise value
@@ -225,6 +251,8 @@ def call(fd: int, work: Callable[[], T]) -> T:
 
 def _work_inside(fd: int, work: Callable[[], object], write: int) -> None:
     """The child of `call`. Never returns."""
+    import pickle
+
     code = 1
     try:
         enter(fd)

@@ -44,6 +44,9 @@ _OPTIONS = (
     click.option("--security-opt", multiple=True, metavar="LIST", help="Security Options"),
 )
 
+DEFAULT_SHM_SIZE = 64 << 20
+"""Bytes; also for a size of 0, which for tmpfs itself would mean no limit."""
+
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 
 
@@ -74,7 +77,7 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         restart=policy,
         restart_retries=retries,
         tmpfs=dict(_tmpfs(text) for text in given.pop("tmpfs")),
-        shm_size=size(given.pop("shm_size"), "--shm-size"),
+        shm_size=size(given.pop("shm_size"), "--shm-size") or DEFAULT_SHM_SIZE,
         ulimits=tuple(ulimit(text) for text in given.pop("ulimit")),
         no_new_privileges=security.no_new_privileges,
         seccomp=security.seccomp,
@@ -155,7 +158,10 @@ def size(text: str, flag: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?", text.strip().lower())
     if match is None:
         raise invalid(text, flag, f"invalid size: '{text}'")
-    return int(float(match[1]) * _UNITS[match[2]])
+    number = int(float(match[1]) * _UNITS[match[2]])
+    if number >= 1 << 63:
+        raise invalid(text, flag, f"invalid size: '{text}' is more than any memory")
+    return number
 
 
 def ulimit(text: str) -> Ulimit:

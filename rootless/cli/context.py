@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..paths import Paths, locate
+from ..room import has_dead_holders
 
 if TYPE_CHECKING:
     from ..container.lifecycle import Engine
@@ -24,7 +25,12 @@ class Context:
 
     @cached_property
     def paths(self) -> Paths:
-        return locate(self.root)
+        paths = locate(self.root)
+        if has_dead_holders(paths):  # a monitor was killed: what it left is cleared away by the next command, whichever
+            from ..container.store import Containers
+
+            Containers(paths).sweep()
+        return paths
 
     @cached_property
     def images(self) -> ImageStore:

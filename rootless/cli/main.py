@@ -99,6 +99,7 @@ def rootless(ctx: click.Context, root: str | None, storage_driver: str, debug: b
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     words = sys.argv[1:] if arguments is None else arguments
+    _open_missing_streams()
     try:
         code = rootless.main(words, prog_name="rootless", standalone_mode=False)
     except click.exceptions.Exit as end:
@@ -108,12 +109,32 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except RootlessError as problem:
         code = _tell(problem)
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter's own flush at exit must not complain about it once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()  # whoever read it has gone
         code = 141
+    except OSError as problem:
+        code = _tell(RootlessError(_describe(problem)))
     except (KeyboardInterrupt, click.Abort):
         code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(_flush(code if isinstance(code, int) else 0))
+
+
+def _flush(code: int) -> int:
+    """Write out what is buffered: a full disk behind standard output shows only now."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        return 141
+    except OSError as problem:
+        _drop_output()
+        print(f"rootless: standard output: {problem.strerror}", file=sys.stderr)
+        return code or 1
+    return code
+
+
+def _drop_output() -> None:
+    """The interpreter's own flush at its exit must not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _tell_usage(problem: click.ClickException) -> int:
@@ -129,6 +150,25 @@ def _tell_usage(problem: click.ClickException) -> int:
         code = 1
     print(f"rootless: {text}; see '{path} --help'", file=sys.stderr)
     return code
+
+
+def _open_missing_streams() -> None:
+    """Put /dev/null where the caller closed 0, 1 or 2: else a socket or a file of ours would get that number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)
+
+
+def _describe(problem: OSError) -> str:
+    """A failed system call that no room has a better word for: of what, and why."""
+    paths = [str(path) for path in (problem.filename, problem.filename2) if path is not None]
+    return ": ".join([*paths, problem.strerror or str(problem)])
 
 
 def _tell(problem: RootlessError) -> int:

@@ -69,6 +69,8 @@ class Command(click.Command):
                 if self.at_least
                 else "accepts no arguments"
             )
+        elif self.at_least == 0:
+            wanted = f"requires at most {self.at_most} argument{'s' * (self.at_most != 1)}"
         elif self.at_most is None:
             wanted = f"requires at least {self.at_least} argument{'s' * (self.at_least != 1)}"
         else:
@@ -84,6 +86,12 @@ class Group(click.Group):
         settings.setdefault("help_option_names", ["-h", "--help"] if not args else ["--help"])
         settings.setdefault("max_content_width", 120)
         super().__init__(*args, **kwargs)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:
+            click.echo(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, _Booleans(self, ctx).rewrite(args))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -109,6 +117,7 @@ class _Booleans:
         self.command, self.ctx = command, ctx
         self.flags: dict[str, click.Option] = {}
         self.takes_value: set[str] = set()
+        self.off: set[str] = set()
         for parameter in command.get_params(ctx):
             if isinstance(parameter, click.Option):
                 for name in parameter.opts:
@@ -123,27 +132,37 @@ class _Booleans:
         for word in words:
             if word == "--" or (not word.startswith("-") and not self.ctx.allow_interspersed_args):
                 return [*result, word, *words]
-            result += self._one(word)
+            rewritten = self._one(word)
+            if self.off:  # --rm --rm=false
+                result = [earlier for earlier in result if earlier not in self.off]
+                self.off.clear()
+            result += rewritten
             if self._wants_next(word):
                 result += [value for value in [next(words, None)] if value is not None]
         return result
 
     def _one(self, word: str) -> list[str]:
+        """A word in click's form: `--flag=true` is `--flag`, `--flag=false` nothing, `-n=value` is `-nvalue`."""
         name, equals, value = word.partition("=")
-        if not equals or not name.startswith("-"):
+        if not equals or not name.startswith("-") or name == "-":
             return [word]
         last = name if name.startswith("--") else f"-{name[-1]}"
+        if not name.startswith("--") and last in self.takes_value and not self._takes_earlier(name):
+            return [name + value] if value else [name, ""]
         if last not in self.flags:
             return [word]
         if value not in TRUE | FALSE:
             message = f'invalid argument "{value}" for "{last}" flag: not a boolean'
             raise click.BadParameter(message, self.ctx)
-        on = value in TRUE
         before = [name[:-1]] if not name.startswith("--") and len(name) > 2 else []
-        option = self.flags[last]
-        if on:
+        if value in TRUE:
             return [*before, last]
-        return before + option.secondary_opts[:1]
+        self.off.update(self.flags[last].opts)
+        return before + self.flags[last].secondary_opts[:1]
+
+    def _takes_earlier(self, cluster: str) -> bool:
+        """Whether a letter before the last one of `-abc` takes the rest as its value."""
+        return any(f"-{letter}" in self.takes_value for letter in cluster[1:-1])
 
     def _wants_next(self, word: str) -> bool:
         if word.startswith("--"):

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ..errors import RootlessError, StoreError
+from ..errors import NotFoundError, RootlessError, StoreError
 from .context import Context
 from .options import Command
 
@@ -25,7 +25,7 @@ def rm(ctx: click.Context, containers: tuple[str, ...], force: bool) -> int:
             _remove(context, text, force)
         except RootlessError as problem:
             # As in Docker, the others are removed all the same, and --force does not mind what is not there.
-            if force and str(problem).startswith("No such container"):
+            if force and isinstance(problem, NotFoundError):
                 continue
             print(f"rootless: {problem}", file=sys.stderr)
             code = problem.exit_code

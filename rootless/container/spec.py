@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from ..errors import UsageError
 from ..image.spec import RunConfig
 from ..image.store import Image
 from .record import Spec, Ulimit
+
+_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?")
+"""sethostname(2) takes 64 bytes of anything; what else stands in /etc/hosts is a name or several."""
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -67,7 +73,9 @@ def build(options: Options, image: Image, image_name: str, container_id: str) ->
     if not workdir.startswith("/"):
         raise UsageError(f"the working directory '{workdir}' is invalid, it needs to be an absolute path")
     hostname = options.hostname or container_id[:12]
-    return Spec(
+    if not _HOSTNAME.fullmatch(hostname):
+        raise UsageError(f"invalid hostname: {hostname!r}", hint="letters, digits, '-', '_' and '.', at most 64")
+    wanted = Spec(
         image=image_name,
         image_id=image.id,
         argv=entrypoint + command,
@@ -99,6 +107,23 @@ def build(options: Options, image: Image, image_name: str, container_id: str) ->
         restart=options.restart,
         restart_retries=options.restart_retries,
     )
+    _require_text(wanted)
+    return wanted
+
+
+def _require_text(spec: Spec) -> None:
+    """A record is JSON, and JSON is Unicode: words in another encoding can't be written down.
+
+    Raises:
+        UsageError: some are not.
+    """
+    try:
+        msgspec.json.encode(spec)
+    except UnicodeEncodeError as problem:
+        word = problem.object[:40].encode(errors="backslashreplace").decode()
+        raise UsageError(
+            f"not valid UTF-8: {word}", hint="words, variables and labels of a container must be"
+        ) from None
 
 
 def _command(options: Options, run: RunConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:

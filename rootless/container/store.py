@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -66,14 +67,15 @@ class Container:
             return state
         try:
             with self.hold("repair"):
-                return self._bury(self.stored_state())
+                return self.end_if_lost()
         except ConflictError:
             return state  # its monitor lives
         except NotFoundError:
             return State(status=Status.REMOVING)
 
-    def _bury(self, state: State) -> State:
-        """End what a killed monitor left behind. The caller holds the lock."""
+    def end_if_lost(self) -> State:
+        """End what a killed monitor left behind; the state after that. The caller holds the lock."""
+        state = self.stored_state()
         if state.status not in ALIVE:
             return state
         if state.boot_id == process.boot_id():
@@ -90,14 +92,33 @@ class Container:
             finished_at=now(),
             error=cause,
         )
-        self.write_state(ended)
+        self.try_to_write_state(ended)
         return ended
 
     def write_state(self, state: State) -> None:
-        """Publish state.json. Not flushed: after a power cut the boot id alone tells that nothing of it lives on."""
+        """Publish state.json. Not flushed: after a power cut the boot id alone tells that nothing of it lives on.
+
+        Raises:
+            StoreError: no room, or a store that can't be written.
+        """
         path = self.directory / "state.json"
-        old = path.read_bytes() if path.exists() else b""
-        atomic.write(path, merge(old, state), tmp=self.paths.tmp, durable=False)
+        try:
+            old = path.read_bytes() if path.exists() else b""
+            atomic.write(path, merge(old, state), tmp=self.paths.tmp, durable=False)
+        except OSError as problem:
+            raise StoreError(f"{path}: {problem.strerror}", hint="`rootless rm` still makes room") from problem
+
+    def try_to_write_state(self, state: State) -> None:
+        """`write_state` where a full disk must not be in the way: of an end, and of the removal that would make room.
+
+        What could not be written is found out again by the next command: nobody holds the lock of a "running"
+        container.
+        """
+        try:
+            self.write_state(state)
+        except StoreError as problem:
+            with suppress(OSError):  # a monitor's standard error is a file of the store, on the same full disk
+                print(f"rootless: warning: {problem}", file=sys.stderr, flush=True)
 
     def hold(self, doing: str, *, wait: float = 0) -> Hold:
         """Take the container's lock, waiting for it at most `wait` seconds.
@@ -369,16 +390,16 @@ class Containers:
             IllegalTransitionError: its state does not allow it.
             StoreError, ConflictError: something of it can't be removed; it is then dead, and can be tried again.
         """
-        state = container.stored_state()
+        state = container.end_if_lost()
         removing = msgspec.structs.replace(state, status=step(state.status, Event.REMOVE))
-        container.write_state(removing)
+        container.try_to_write_state(removing)
         self._forget(container)
         try:
             remove_tree(container.directory, lambda: room.open_room(self.paths, idmap.detect()), tmp=self.paths.tmp)
         except RootlessError as problem:
             if container.directory.exists():
                 status = step(removing.status, Event.REMOVE_FAILED)
-                container.write_state(msgspec.structs.replace(removing, status=status, error=str(problem)))
+                container.try_to_write_state(msgspec.structs.replace(removing, status=status, error=str(problem)))
             raise
 
     def remove_directory(self, container_id: str) -> None:

@@ -10,6 +10,7 @@ from ..container.record import Record, Spec
 from ..container.store import Container
 from ..errors import ConflictError
 from ..idmap import IdMap
+from ..kernel import mount as m
 from ..kernel import namespaces as ns
 from ..kernel.caps import Cap
 from ..paths import Paths
@@ -108,7 +109,7 @@ def plan(record: Record, idmap: IdMap) -> tuple[rootfs.Operation, ...]:
         shm_size=spec.shm_size, tty_group=idmap.holds(0, 5), own_network=True, privileged=spec.privileged
     )
     for name in "resolv.conf", "hostname", "hosts":
-        operations.append(rootfs.Bind(f"containers/{record.id}/{name}", f"/etc/{name}"))
+        operations.append(rootfs.Bind(f"containers/{record.id}/{name}", f"/etc/{name}", m.MS_NOSUID | m.MS_NODEV))
     operations += rootfs.user_tmpfs(spec.tmpfs)
     if spec.read_only:
         operations.append(rootfs.ReadOnlyRoot())

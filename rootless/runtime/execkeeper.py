@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
@@ -54,7 +55,8 @@ def run(order: ExecOrder, client: stream.Connection) -> NoReturn:
     except RootlessError as problem:
         tell_failure(client, problem, order.debug)
     except Exception as problem:
-        traceback.print_exc()
+        with suppress(OSError):
+            traceback.print_exc()
         tell_failure(client, RootlessError(f"the process's monitor failed: {problem!r}"), order.debug)
     finally:
         os._exit(code)

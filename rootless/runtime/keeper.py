@@ -30,7 +30,7 @@ from .bundle import assemble
 from .channel import Channel
 from .logs import LogWriter
 from .program import Stdio
-from .start import ClientGoneError, Running, StartError, begin
+from .start import ClientGoneError, Running, StartError, begin, end
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def run(order: Order, client: stream.Connection) -> NoReturn:
     except RootlessError as problem:
         tell_failure(client, problem, order.debug)
     except Exception as problem:
-        traceback.print_exc()
+        with suppress(OSError):  # standard error is a file of the store: its disk may be full
+            traceback.print_exc()
         tell_failure(client, RootlessError(f"the monitor failed: {problem!r}"), order.debug)
     finally:
         os._exit(code)
@@ -131,7 +132,11 @@ class _Keeper:
         except RootlessError as problem:
             self._note_failure(state, problem)
             raise
-        self._note_start(state, running)
+        try:
+            self._note_start(state, running)
+        except RootlessError:
+            end(running.pid, running.pidfd)  # a container that nobody knows of must not run
+            raise
         if client is not None:
             with suppress(OSError):  # a command that was killed in this moment leaves the container running
                 client.send(stream.Started(self.container.id))
@@ -152,7 +157,8 @@ class _Keeper:
             return
         code = problem.exit_code if isinstance(problem, StartError) else 125
         status = step(state.status, Event.START_FAILED)
-        self._write(state, status=status, monitor=0, exit_code=code, error=str(problem))
+        failed = msgspec.structs.replace(state, status=status, monitor=0, exit_code=code, error=str(problem))
+        self.container.try_to_write_state(failed)
 
     def _note_start(self, state: State, running: Running) -> None:
         self._write(
@@ -243,13 +249,22 @@ class _Keeper:
         """Write the end down, and remove the container if it asked for that."""
         state = self.container.stored_state()
         status = step(state.status, Event.EXIT)
-        changes = {"pid": 0, "monitor": 0, "namespaces": {}, "exit_code": watch.code, "finished_at": now()}
-        self._write(state, status=status, error=watch.error, stopped=watch.stopped, **changes)
+        ended = msgspec.structs.replace(
+            state,
+            status=status,
+            pid=0,
+            monitor=0,
+            namespaces={},
+            exit_code=watch.code,
+            finished_at=now(),
+            error=watch.error,
+            stopped=watch.stopped,
+        )
+        self.container.try_to_write_state(ended)
         if self.container.spec.auto_remove:
             try:
                 self._remove()
             except RootlessError as problem:
-                traceback.print_exc()
                 watch.error = str(problem)
 
     def _remove(self) -> None:

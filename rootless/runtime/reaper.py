@@ -21,13 +21,13 @@ def split() -> None:
     waited = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
     # Blocked before the fork: a signal that comes between would else end PID 1, or be lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    process.set_name("rootless-init")
+    process.set_command_line("rootless-init")  # before the command could read it
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
         _take_terminal()
         return
-    process.set_name("rootless-init")
-    process.set_command_line("rootless-init")
     process.close_from(3)
     _reap(child, waited)
 

@@ -25,22 +25,25 @@ from ..errors import UnavailableError
 CHANNEL = 3
 
 # Assembled from, for x86_64 (fcntl 72, execve 59, write 1, exit 60; syscalls(2)):
-#     fcntl(3, F_SETFD, FD_CLOEXEC); execve(argv[0], argv + 1, argv + argc + 1);
-#     errno = -result; write(3, &errno, 4); exit(1)
+#     if (fcntl(3, F_SETFD, FD_CLOEXEC) >= 0) {
+#         execve(argv[0], argv + 1, argv + argc + 1); errno = -result; write(3, &errno, 4);
+#     }
+#     exit(1)
+# Without a descriptor 3 they end: a script whose interpreter is /proc/self/exe has executed them once more.
 _CODE = {
     "x86_64": (
         62,  # EM_X86_64 of elf(5)
         (
-            "b848000000bf03000000be02000000ba010000000f05488b7c2408488d742410488b0c24488d54cc10b83b0000000f05f7d850b801000000"
-            "bf030000004889e6ba040000000f05b83c000000bf010000000f05"
+            "b848000000bf03000000be02000000ba010000000f0585c07831488b7c2408488d742410488b0c24488d54cc10b83b00"
+            "00000f05f7d850b801000000bf030000004889e6ba040000000f05b83c000000bf010000000f05"
         ),
     ),
     # The same for aarch64 (fcntl 25, execve 221, write 64, exit 93).
     "aarch64": (
         183,  # EM_AARCH64
         (
-            "280380d2600080d2410080d2220080d2010000d4e30340f9e00740f9e1430091220c038ba81b80d2010000d4e00300cbe00f1ff8080880d2"
-            "600080d2e1030091820080d2010000d4a80b80d2200080d2010000d4"
+            "280380d2600080d2410080d2220080d2010000d4c001f837e30340f9e00740f9e1430091220c038ba81b80d2010000d4"
+            "e00300cbe00f1ff8080880d2600080d2e1030091820080d2010000d4a80b80d2200080d2010000d4"
         ),
     ),
 }

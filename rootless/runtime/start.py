@@ -82,14 +82,16 @@ def begin(stage: Stage, program: Program, client: Connection | None, *, keep_nam
     far.close()
     close(stdio.stdin, stdio.stdout, stdio.stderr)
     handshake = _Handshake(channel, client, keep_namespaces, program.argv[0])
+    stage_pidfd = os.pidfd_open(stage_pid)
     try:
-        handshake.run()
+        handshake.run(stage_pidfd)
     except BaseException:
         handshake.kill()
         close(pipes.stdin, *pipes.outputs.values(), handshake.console)
         raise
     finally:
         os.waitpid(stage_pid, 0)
+        close(stage_pidfd)
         channel.close()
     return handshake.running(pipes)
 
@@ -137,16 +139,22 @@ class _Handshake:
         self.proceeded = False
         self.namespaces: dict[str, int] = {}
 
-    def run(self) -> None:
-        """Until the command runs."""
+    def run(self, stage: int) -> None:
+        """Until the command runs. `stage` is a descriptor on the stage's process."""
         poll = select.poll()
         poll.register(self.channel.fileno(), select.POLLIN)
         client = self.client.messages.fileno() if self.client is not None else -1
         if client >= 0:
             poll.register(client, select.POLLRDHUP)
+        poll.register(stage, select.POLLIN)
         while True:
-            if client in dict(poll.poll()):
+            ready = dict(poll.poll())
+            if client in ready:
                 raise ClientGoneError
+            if stage in ready:
+                self._stage_ended(poll, stage)
+            if self.channel.fileno() not in ready:
+                continue
             message, fds = self.channel.receive()
             if message is None:
                 break
@@ -177,6 +185,13 @@ class _Handshake:
                 raise StartError(message)
             case _:
                 raise StartError(Failed(f"an unexpected message: {message!r}"))
+
+    def _stage_ended(self, poll: select.poll, stage: int) -> None:
+        """It has said its last word: `Cloned` or `Failed` waits in the channel, or it was killed before."""
+        poll.unregister(stage)
+        if not self.cloned.pid and not select.select([self.channel], [], [], 0)[0]:
+            # A PID 1 that it had cloned already sees the end of the channel, and ends.
+            raise StartError(Failed("the stage was killed before PID 1 was there"))
 
     def kill(self) -> None:
         """End and reap whatever exists already."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +21,6 @@ from ..kernel import fs
 from ..room import call
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_DRAFT = re.compile(r".*\.(?P<writer>[1-9][0-9]{0,6})\.[0-9a-f]{8}", re.DOTALL)
 _DEEPEST = 64
 """So many directories are open at once; what lies deeper is moved up first. A container may nest them without end."""
 
@@ -72,22 +70,11 @@ def sweep(tmp: Path, room: Callable[[], int]) -> list[str]:
     swept = []
     with suppress(FileNotFoundError):
         for name in os.listdir(tmp):
-            draft = _DRAFT.fullmatch(name)
-            if draft and not _alive(int(draft["writer"])):
+            if atomic.is_abandoned(name):
                 # The rename inside gives the draft to this process: of two sweepers one removes it.
                 remove_tree(tmp / name, room, tmp=tmp)
                 swept.append(name)
     return swept
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _move_away(path: Path, tmp: Path, room: Callable[[], int], is_directory: bool) -> Path:

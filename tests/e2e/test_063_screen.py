@@ -50,8 +50,7 @@ def test_vi_draws_saves_and_leaves(rootless: Rootless) -> None:
     screen = Screen(rootless, "run", "-it", "--rm", IMAGE, "sh")
     screen.shows("/ #")
     screen.type("vi /poem\r")
-    lines = screen.shows("/poem")
-    assert lines[1].startswith("~"), "vi marks lines after the end"
+    screen.shows("~")  # how vi marks lines after the end
     screen.type("iroses are red\rviolets are blue\x1b")
     lines = screen.shows("violets are blue")
     assert lines[0].startswith("roses are red")

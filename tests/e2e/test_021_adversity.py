@@ -1,0 +1,120 @@
+"""What goes wrong around a container: closed streams, slow readers, full disks, a foreign run directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rootless.errors import UnavailableError
+from rootless.paths import private_directory
+from tests.conftest import Rootless
+
+IMAGE = "busybox:latest"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_closed(rootless: Rootless, closed: str) -> None:
+    """A socket of the engine's that got the number of one of them would be overwritten, or written into."""
+    command = rootless.argv("run", "--rm", IMAGE, "sh", "-c", "echo out; echo err >&2; exit 3")
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], env=rootless.environment, capture_output=True)
+    assert done.returncode == 3
+    assert done.stdout == (b"" if ">&-" in closed.replace("2>&-", "") else b"out\n")
+    assert done.stderr == (b"" if "2>&-" in closed else b"err\n")
+
+
+def test_a_reader_that_starts_late_gets_everything(rootless: Rootless) -> None:
+    """PID 1 has long ended when the first byte is read."""
+    process = rootless.popen(
+        *("run", "--rm", IMAGE, "sh", "-c", "seq 1 100000; sleep 0.2"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    time.sleep(4)
+    out, errors = process.communicate(timeout=30)
+    assert (out, errors) == (b"".join(b"%d\n" % n for n in range(1, 100001)), b"")
+    assert process.returncode == 0
+
+
+def test_a_reader_that_never_reads_does_not_keep_a_container(rootless: Rootless) -> None:
+    process = rootless.popen("run", "--name", "stuck", IMAGE, "yes", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    time.sleep(1)
+    began = time.monotonic()
+    assert rootless.ok("rm", "-f", "stuck") == "stuck\n"
+    assert time.monotonic() - began < 25
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("words", [("ps",), ("images",), ("run", "--rm", IMAGE, "seq", "1", "100000")])
+def test_a_full_disk_behind_standard_output(rootless: Rootless, words: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            rootless.argv(*words), env=rootless.environment, stdout=full, stderr=subprocess.PIPE, timeout=60
+        )
+    assert done.returncode == 1
+    assert b"No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
+    time.sleep(0.2)
+
+
+def test_a_full_store_can_be_emptied(busybox_tar: Path, tmp_path: Path) -> None:
+    """A container fills the file system its store is on; its end is told all the same, and `rm` makes room.
+
+    The small file system is a tmpfs in a user namespace; that one has no subordinate ids, so newuidmap is kept away.
+    """
+    if os.getuid() == 0:
+        pytest.skip("in a user namespace of root's own, root is not an unprivileged caller any more")
+    store, programs = tmp_path / "small", tmp_path / "bin"
+    store.mkdir()
+    programs.mkdir()
+    for name in "sh", "mount":
+        (programs / name).symlink_to(str(shutil.which(name)))
+    script = f"""
+mount -t tmpfs -o size=24m,mode=700 none {store} || exit 40
+rl() {{ {sys.executable} -m rootless "$@"; }}
+rl import {busybox_tar} {IMAGE} >/dev/null || exit 41
+rl run --name fill {IMAGE} sh -c 'head -c 60m /dev/zero > /big 2>/dev/null; exit 7'
+test $? = 7 || exit 42
+rl ps -a > /dev/null || exit 43
+rl rm -f fill || exit 44
+rl run --rm {IMAGE} true || exit 45
+"""
+    done = subprocess.run(
+        ["unshare", "--user", "--mount", "--map-current-user", "--keep-caps", "sh", "-c", script],
+        env=Rootless(store).environment | {"PATH": f"{programs}"} | {"XDG_RUNTIME_DIR": str(tmp_path)},
+        executable=shutil.which("unshare"),
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_run_directory_that_somebody_else_prepared_is_refused(tmp_path: Path) -> None:
+    """/tmp/rootless-UID-BOOT has a name that anybody can guess: every directory from there down must be ours alone."""
+    open_to_all = tmp_path / "rootless"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    with pytest.raises(UnavailableError, match="not a private directory"):
+        private_directory(open_to_all / "tag" / "rooms")
+    open_to_all.chmod(0o700)
+    (open_to_all / "tag").symlink_to("/tmp")
+    with pytest.raises(UnavailableError, match="not a private directory"):
+        private_directory(open_to_all / "tag" / "rooms")
+
+
+def test_the_next_command_clears_away_what_a_killed_monitor_left(rootless: Rootless) -> None:
+    """Whichever command it is."""
+    rootless.ok("run", "-d", "--rm", "--name", "lost", IMAGE, "sleep", "60")
+    state = json.loads((rootless.paths.names / "lost" / "state.json").read_text())
+    os.kill(state["monitor"], signal.SIGKILL)
+    while Path(f"/proc/{state['monitor']}").exists():
+        time.sleep(0.01)
+    rootless.ok("images")
+    assert rootless.containers() == []
