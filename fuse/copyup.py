@@ -120,8 +120,10 @@ class CopyUp:
             self._build(node, name, moved)
             target = self.directory(node.parent)
             before = os.fstat(target)
-            flags = fs.RENAME_EXCHANGE if node.layer == UPPER else 0
-            fs.renameat2(self.work.fd, name, target, node.name, flags)
+            if node.layer == UPPER:
+                self.work.exchange(name, target, node.name)
+            else:
+                os.rename(name, node.name, src_dir_fd=self.work.fd, dst_dir_fd=target)
             metadata.restore_times(target, before)
         finally:
             self.work.discard(name)  # what stood in its place, or what was not finished

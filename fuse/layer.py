@@ -56,10 +56,12 @@ class Layer:
     Attributes:
         root: a descriptor of its directory.
         identity: the (uid, gid) that new inodes have without a chown.
+        file_whiteouts: whether the writable layer has whiteouts by attribute, for want of devices.
         owned: whether attributes stand beside the inodes (`owned.OwnedLayer`).
     """
 
     owned = False
+    file_whiteouts = False
 
     def __init__(self, index: int, spec: LayerSpec) -> None:
         self.index = index
@@ -102,7 +104,7 @@ class Layer:
         mode = status.st_mode
         if stat.S_ISCHR(mode):
             return status.st_rdev == 0
-        if self.index == UPPER or status.st_size or not stat.S_ISREG(mode):
+        if (self.index == UPPER and not self.file_whiteouts) or status.st_size or not stat.S_ISREG(mode):
             return False
         return whiteout.has_whiteout_attribute(directory, name)
 

@@ -295,5 +295,3 @@ class Operations:
             self._replies = 0
             for each in self._tree.table:
                 each.reply = None
-
-

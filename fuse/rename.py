@@ -17,6 +17,7 @@ from .metadata import at
 from .node import UPPER, Directory, File, Node
 from .tree import Tree, error
 from .whiteout import Whiteouts, set_opaque
+from .work import NO_FLAGS
 
 
 class Renames:
@@ -73,19 +74,36 @@ class Renames:
         """One rename, in which a whiteout appears at the old name when one is needed."""
         if isinstance(node, Directory) and self._has_whiteout(destination, new_name):
             # A directory can't replace a file: the whiteout that stands there changes places with it.
-            fs.renameat2(source, old_name, destination, new_name, fs.RENAME_EXCHANGE)
-            if not leave_whiteout:
-                os.unlink(old_name, dir_fd=source)
+            self._rename_over_whiteout(source, old_name, destination, new_name, leave_whiteout=leave_whiteout)
         elif not leave_whiteout:
             os.rename(old_name, new_name, src_dir_fd=source, dst_dir_fd=destination)
+        elif not self._whiteouts.devices:
+            os.rename(old_name, new_name, src_dir_fd=source, dst_dir_fd=destination)
+            self._whiteouts.create(source, old_name)
         else:
             self._rename_whiteout(source, old_name, destination, new_name)
+
+    def _rename_over_whiteout(
+        self, source: int, old_name: bytes, destination: int, new_name: bytes, *, leave_whiteout: bool
+    ) -> None:
+        try:
+            fs.renameat2(source, old_name, destination, new_name, fs.RENAME_EXCHANGE)
+        except OSError as problem:
+            if problem.errno not in NO_FLAGS:
+                raise
+            os.unlink(new_name, dir_fd=destination)
+            os.rename(old_name, new_name, src_dir_fd=source, dst_dir_fd=destination)
+            if leave_whiteout:
+                self._whiteouts.create(source, old_name)
+            return
+        if not leave_whiteout:
+            os.unlink(old_name, dir_fd=source)
 
     def _rename_whiteout(self, source: int, old_name: bytes, destination: int, new_name: bytes) -> None:
         try:
             fs.renameat2(source, old_name, destination, new_name, fs.RENAME_WHITEOUT)
         except OSError as problem:
-            if problem.errno not in (errno.EINVAL, errno.EPERM, errno.ENOSYS):
+            if problem.errno not in NO_FLAGS:
                 raise
             # No RENAME_WHITEOUT here (NFS): for a moment a kill would leave the file under both names, never under
             # neither.
@@ -143,7 +161,7 @@ class Renames:
             upper.set_owner(path, status.st_uid, status.st_gid)
             upper.set_mode(path, status.st_mode)
             set_opaque(path)
-            fs.renameat2(work.fd, empty, self._tree.handles.directory(parent, UPPER), name, fs.RENAME_EXCHANGE)
+            work.exchange(empty, self._tree.handles.directory(parent, UPPER), name)
         finally:
             work.discard(empty)
 
@@ -164,7 +182,7 @@ class Renames:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        return fs.is_whiteout(status)
+        return self._tree.layers[UPPER].is_whiteout(directory, name, status)
 
     def _relink(self, old: Directory, old_name: bytes, new: Directory, new_name: bytes, node: Node) -> None:
         self._unlink_name(old, old_name, node)

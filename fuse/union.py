@@ -15,8 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from rootless.kernel import fs
-
 from . import metadata
 from .base import Base
 from .copyup import CopyUp
@@ -98,7 +96,9 @@ class Union:
         self.tree = Tree(layers, self.handles, quota, Base(config.base) if config.base is not None else None)
         self.nodes = self.tree.table.nodes
         self.copyup = CopyUp(self.tree, work, sync=config.sync)
-        self.whiteouts = Whiteouts(work.fd if work is not None else -1)
+        self.whiteouts = Whiteouts(work.fd if work is not None else None)
+        if work is not None:
+            layers[UPPER].file_whiteouts = not self.whiteouts.devices
         self.files = Files(self.tree, self.copyup)
         self.renames = Renames(self.tree, self.copyup, self.whiteouts)
 
@@ -311,11 +311,11 @@ class Union:
         try:
             self._require_whiteout(directory, name)
         except FileNotFoundError:
-            fs.renameat2(work.fd, temporary, directory, name, fs.RENAME_NOREPLACE)
+            os.rename(temporary, name, src_dir_fd=work.fd, dst_dir_fd=directory)
             return
         if is_directory:
             set_opaque(at(work.fd, temporary))
-            fs.renameat2(work.fd, temporary, directory, name, fs.RENAME_EXCHANGE)
+            work.exchange(temporary, directory, name)
             os.unlink(temporary, dir_fd=work.fd)
         else:
             os.rename(temporary, name, src_dir_fd=work.fd, dst_dir_fd=directory)
@@ -325,11 +325,10 @@ class Union:
         status = self.tree.layers[UPPER].status(directory, name)
         return self.tree.add(parent, name, UPPER, (UPPER,) if stat.S_ISDIR(status.st_mode) else (), status)
 
-    @staticmethod
-    def _require_whiteout(directory: int, name: bytes) -> None:
+    def _require_whiteout(self, directory: int, name: bytes) -> None:
         """EEXIST unless the writable layer has a whiteout under this name; ENOENT when it has nothing."""
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if not fs.is_whiteout(status):
+        if not self.tree.layers[UPPER].is_whiteout(directory, name, status):
             raise error(errno.EEXIST)
 
     def _has_lower(self, parent: Directory, name: bytes, node: Node) -> bool:
@@ -342,7 +341,7 @@ class Union:
         work = self.copyup.work
         if leave_whiteout:
             removed = self.whiteouts.prepare()
-            fs.renameat2(work.fd, removed, directory, name, fs.RENAME_EXCHANGE)
+            work.exchange(removed, directory, name)
             work.discard(removed)
             return
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import RootlessError
-from ..storage.drivers import choose
+from ..storage.drivers import get
 from .store import Containers
 
 
@@ -15,7 +15,7 @@ def problems(containers: Containers) -> Iterator[str]:
         try:
             container = containers.load(container_id)
             container.stored_state()
-            choose(container.record.driver)
+            get(container.record.driver)
         except RootlessError as problem:
             yield f"container {container_id[:12]}: {problem}"
             continue

@@ -73,7 +73,7 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
     if name:
         name = names.validate(name)
     container_id = os.urandom(32).hex()
-    driver = drivers.choose(engine.driver)
+    driver = drivers.choose(engine.driver, engine.paths.store).driver
     with pins.hold(engine.paths) as pin:
         image = engine.images.resolve(image_name)
         pin.add(image.id, *image.chain_ids)

@@ -145,6 +145,10 @@ class _Keeper:
     def _begin(self, client: stream.Connection | None) -> Running:
         bundle = assemble(self.paths, self.container, self.idmap, self.order.window, debug=self.order.debug)
 
+        if self.order.debug:
+            for operation in bundle.plan:
+                print(f"rootless: plan: {operation.describe()}", file=sys.stderr)
+
         def body(stdio: Stdio, channel: Channel) -> NoReturn:
             stage.run(bundle, stdio, self.room_fd, channel)
 

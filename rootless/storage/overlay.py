@@ -29,7 +29,7 @@ class Overlay:
         except OSError as problem:
             raise UnavailableError(
                 f"overlayfs can't be mounted here: {problem.strerror}",
-                hint="it needs Linux 5.11 and a local file system; name another driver with --storage-driver",
+                hint="it needs a local file system; name another driver with --storage-driver",
             ) from problem
 
     def serve(self, stack: LayerStack, connection: socket.socket) -> NoReturn:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import time
+from contextlib import suppress
 
 import pexpect
 import pyte
@@ -30,10 +31,8 @@ class Screen:
         """Wait until the text can be read; the lines of the screen."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            try:
+            with suppress(pexpect.TIMEOUT, pexpect.EOF):
                 self.stream.feed(self.child.read_nonblocking(65536, timeout=0.1))
-            except (pexpect.TIMEOUT, pexpect.EOF):
-                pass
             if any(text in line for line in self.screen.display):
                 return list(self.screen.display)
         raise AssertionError(f"{text!r} is not on the screen:\n" + "\n".join(self.screen.display))
