@@ -71,6 +71,7 @@ def _host_config(spec: Spec) -> dict[str, Any]:
     security += [f"seccomp={spec.seccomp}"] if spec.seccomp else []
     return {
         "Binds": None,
+        "LogConfig": {"Type": spec.log.driver, "Config": dict(spec.log.options)},
         "NetworkMode": spec.network,
         "PortBindings": {},
         "RestartPolicy": {"Name": spec.restart, "MaximumRetryCount": spec.restart_retries},

@@ -22,6 +22,13 @@ class Ulimit(msgspec.Struct, frozen=True):
     hard: int
 
 
+class LogConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a container's output goes: Docker's log driver and its options, as they were given (runtime/logs.py)."""
+
+    driver: str = "json-file"
+    options: dict[str, str] = {}
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a container shall be: the options of `run` and `create` laid over the image's own configuration.
 
@@ -35,6 +42,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         stop_timeout: seconds between the stop signal and SIGKILL.
         restart: the restart policy; restart_retries: how often on-failure tries, 0 for as often as it takes.
         seccomp: "" for the default profile, "unconfined", or the text of a profile.
+        log: where the output goes beside to who is attached.
     """
 
     image: str
@@ -67,6 +75,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stop_timeout: int = 10
     restart: str = "no"
     restart_retries: int = 0
+    log: LogConfig = LogConfig()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +130,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 def now() -> str:
     """This moment as RFC 3339 in UTC with nanoseconds, as Docker writes times."""
-    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return timestamp(time.time_ns())
+
+
+def timestamp(moment: int) -> str:
+    """A moment in nanoseconds since 1970 as `now` writes it. Such texts are in order as their moments are."""
+    seconds, nanoseconds = divmod(moment, 1_000_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
 
 

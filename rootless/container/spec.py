@@ -12,7 +12,7 @@ import msgspec
 from ..errors import UsageError
 from ..image.spec import RunConfig
 from ..image.store import Image
-from .record import Spec, Ulimit
+from .record import LogConfig, Spec, Ulimit
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?")
 """sethostname(2) takes 64 bytes of anything; what else stands in /etc/hosts is a name or several."""
@@ -59,6 +59,7 @@ class Options:
     stop_timeout: int = 10
     restart: str = "no"
     restart_retries: int = 0
+    log: LogConfig = field(default_factory=LogConfig)
 
 
 def build(options: Options, image: Image, image_name: str, container_id: str) -> Spec:
@@ -106,6 +107,7 @@ def build(options: Options, image: Image, image_name: str, container_id: str) ->
         stop_timeout=options.stop_timeout,
         restart=options.restart,
         restart_retries=options.restart_retries,
+        log=options.log,
     )
     _require_text(wanted)
     return wanted
