@@ -126,9 +126,11 @@ def release(store: ImageStore, contents: Index, image: Image, used: set[str], la
         used: chain ids of layers that containers stand on.
     """
     pinned = pins.pinned(store.paths)
-    own: set[str] = {name.digest for name in image.digests}
+    own: set[str] = set()
     for manifest in image.manifests:
         _mark(store, manifest, own)
+    for name in image.digests:
+        _mark_original(store, name.digest, own)
     needed_chains = _chains(store, contents) | pinned | used
     for chain_id in reversed(image.chain_ids):
         if chain_id not in needed_chains:

@@ -13,7 +13,7 @@ from tests.conftest import Rootless
 
 def contents(engine: Rootless) -> dict[str, list[str]]:
     """What stands in the directories of the store that should be empty when no image is there."""
-    parts = ("blobs/sha256", "layers", "l", "tmp", "pins", "containers", "names")
+    parts = ("blobs/sha256", "layers", "l", "tmp", "pins", "partial", "containers", "names")
     found = {part: engine.root / part for part in parts}
     return {
         part: sorted(name for name in os.listdir(path) if not name.startswith("."))
