@@ -289,3 +289,31 @@ def test_xattr_whiteouts_of_an_image(make: Make, tmp_path: Path) -> None:
     assert find(union, "in-top") is None
     assert b"in-top" not in names(union, union.tree.root)
     assert union.tree.status(file(union, "in-upper")).st_size == 0
+
+
+def test_without_devices_and_rename_flags(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on NFS: whiteouts by attribute, plain renames, the same tree after a remount."""
+
+    def no_device(name: str | bytes, dirfd: int | None = None) -> None:
+        raise PermissionError(errno.EPERM, "mknod")
+
+    def no_flags(old_dir: int, old: bytes, new_dir: int, new: bytes, flags: int = 0) -> None:
+        raise OSError(errno.EINVAL, "renameat2")
+
+    monkeypatch.setattr(fs, "whiteout", no_device)
+    monkeypatch.setattr(fs, "renameat2", no_flags)
+    union = make()
+    root = union.tree.root
+    union.unlink(directory(union, "dir"), b"a")
+    union.unlink(root, b"file")
+    assert (tmp_path / "upper/file").is_file()
+    union.renames.rename(root, b"dir", root, b"moved", 0)
+    union.mkdir(root, b"dir", 0o755, ME)
+    union.create(root, b"file", 0o600, ME)
+    union.unlink(root, b"file")
+    union.renames.rename(root, b"moved", root, b"file", 0)
+    union.rmdir(root, b"dir")
+    for fresh in (union, make()):
+        assert names(fresh, fresh.tree.root) == [b"file"]
+        assert names(fresh, directory(fresh, "file")) == [b"c", b"sub"]
+        assert find(fresh, "dir") is None
