@@ -358,18 +358,22 @@ class Tree:
                 self.handles.close(node)
 
     def _drop_if_unused(self, node: Node) -> bool:
-        """Forget a node without references, open handles or children in use; whether it went."""
-        if isinstance(node, Directory):
-            for kid in list(node.children.values()) if node.children else ():
-                if kid.lookups > 0 or not self._drop_if_unused(kid):
-                    return False
-        elif isinstance(node, File) and node.opens:
-            return False
+        """Forget a node, and what was only listed below it; False when something of that is referred to or open.
+
+        Without recursion: the copying of a directory may have listed a tree of any depth.
+        """
         if node.ino == ROOT_INO:
             return False
-        self.handles.close(node)
-        self._forget_names(node)
-        self.table.drop(node)
+        unused: list[Node] = [node]
+        for each in unused:
+            if each.lookups > 0 or (isinstance(each, File) and each.opens):
+                return False
+            if isinstance(each, Directory):
+                unused += each.children.values()
+        for each in reversed(unused):
+            self.handles.close(each)
+            self._forget_names(each)
+            self.table.drop(each)
         return True
 
     @staticmethod

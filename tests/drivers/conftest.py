@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rootless.fuse.work import remove_tree
 from tests.drivers import arena as arenas
 
 
@@ -33,7 +34,7 @@ def arena(room: int, tmp_path: Path) -> Iterator[arenas.Arena]:
     made.log = tmp_path / "cow.log"
     made.prepare()
     yield made
-    made.in_room(lambda: shutil.rmtree(made.base, ignore_errors=True))
+    made.in_room(lambda: remove_tree(os.open(tmp_path, os.O_RDONLY), b"a"))
     if made.log.exists():
         assert "Traceback" not in made.log.read_text(), made.log.read_text()
 

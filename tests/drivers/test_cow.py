@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import sys
 from pathlib import Path
 
 from rootless.fuse import server
@@ -119,6 +121,49 @@ def test_what_is_held_by_path_only_keeps_its_attributes(arena: Arena) -> None:
         assert os.fstat(directory).st_nlink == 0
 
     arena.container("cow", work)
+
+
+def test_a_very_deep_tree_is_renamed_and_forgotten(arena: Arena) -> None:
+    """Far beyond PATH_MAX and the limits of descriptors and of recursion."""
+    depth = 400
+
+    def descend(make: bool) -> None:
+        for _ in range(depth):
+            if make:
+                os.mkdir("d" * 20)
+            os.chdir("d" * 20)
+
+    def deep() -> None:
+        os.chdir("lower")
+        os.mkdir("top")
+        os.chdir("top")
+        descend(make=True)
+        Path("bottom").write_text("deep")
+        os.chdir(arena.base)
+
+    def config() -> server.Config:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        sys.setrecursionlimit(300)
+        return arena.config()
+
+    def work() -> None:
+        top = os.getcwd()
+        os.rename("top", "moved")
+        os.chdir("moved")
+        descend(make=False)
+        assert Path("bottom").read_text() == "deep"
+        Path("bottom").write_text("changed")
+        os.chdir(top)
+        assert not os.path.exists("top")
+
+    def check() -> None:
+        os.chdir("moved")
+        descend(make=False)
+        assert Path("bottom").read_text() == "changed"
+
+    arena.in_room(deep)
+    arena.container("cow", work, config=config)
+    arena.container("overlay", check)
 
 
 def test_a_read_only_mount_refuses_every_change(arena: Arena) -> None:
