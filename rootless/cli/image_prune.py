@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import image_common
+from .confirm import confirmed
 from .context import Context
 from .format import human_size
 from .options import Command
@@ -32,7 +32,7 @@ def image_prune(ctx: click.Context, everything: bool, filters: tuple[str, ...], 
     context: Context = ctx.obj
     chosen: Callable[[Image], bool] = _Chosen(everything, image_common.parse_filters(filters, FILTERS))
     what = "images without at least one container associated to them" if everything else "dangling images"
-    if not force and not _confirmed(f"WARNING! This will remove all {what}."):
+    if not force and not confirmed(f"WARNING! This will remove all {what}."):
         return
     context.containers.sweep()
     removed = prune(context.images, chosen, lambda: image_common.uses(context), image_common.layers(context))
@@ -40,12 +40,6 @@ def image_prune(ctx: click.Context, everything: bool, filters: tuple[str, ...], 
     if lines:
         click.echo("\n".join(["Deleted Images:", *lines, ""]))
     click.echo(f"Total reclaimed space: {human_size(removed.size)}")
-
-
-def _confirmed(warning: str) -> bool:
-    click.echo(warning)
-    click.echo("Are you sure you want to continue? [y/N] ", nl=False)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 class _Chosen:

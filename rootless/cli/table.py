@@ -4,6 +4,7 @@ from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("rootless.cli.attach:attach", "Attach local standard streams to a running container"),
+    "container prune": ("rootless.cli.container_prune:container_prune", "Remove all stopped containers"),
     "create": ("rootless.cli.create:create", "Create a new container"),
     "exec": ("rootless.cli.exec_:exec_", "Execute a command in a running container"),
     "history": ("rootless.cli.history:history", "Show the history of an image"),
@@ -31,8 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "system check": ("rootless.cli.system_check:system_check", "Verify the store"),
     "system df": ("rootless.cli.system_df:system_df", "Show disk usage"),
     "tag": ("rootless.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+    "top": ("rootless.cli.top:top", "Display the running processes of a container"),
     "unpause": ("rootless.cli.stop:unpause", "Unpause all processes within one or more containers"),
     "version": ("rootless.cli.version:version", "Show the version of the engine and what it stands on"),
+    "wait": ("rootless.cli.wait:wait", "Block until one or more containers stop, then print their exit codes"),
 }
 """Name to (module:attribute, help). A name with a space is a member of a group only."""
 
@@ -45,16 +48,21 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "exec": "exec",
             "inspect": "inspect",
             "kill": "kill",
+            "list": "ps",
             "logs": "logs",
             "ls": "ps",
             "pause": "pause",
+            "prune": "container prune",
+            "ps": "ps",
             "rename": "rename",
             "restart": "restart",
             "rm": "rm",
             "run": "run",
             "start": "start",
             "stop": "stop",
+            "top": "top",
             "unpause": "unpause",
+            "wait": "wait",
         },
     ),
     "image": (

@@ -155,7 +155,7 @@ def thousand(tmp_path: Path) -> Rootless:
 
 
 def test_a_thousand_stopped_containers_are_listed_at_once(thousand: Rootless, tmp_path: Path) -> None:
-    """The command as it is installed, with its modules compiled; the best of several runs, for other people work here."""
+    """The command as it is installed, with compiled modules; the best of several runs, for others work here, too."""
     environment = thousand.environment | {"PYTHONPYCACHEPREFIX": str(tmp_path / "pyc")}
     del environment["PYTHONDONTWRITEBYTECODE"]
     times = []
