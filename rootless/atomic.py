@@ -77,10 +77,11 @@ def _origin() -> str:
 
 
 def _alive(pid: int) -> bool:
+    """Whether the process can still write. One that waits for its parent to take note of its end can't (proc(5), Z)."""
     try:
-        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except FileNotFoundError:
+        return False
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
-    return True

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from ..container import signals
+from ..container.health import Check
 from ..container.record import Ulimit
 from ..container.spec import Options
-from ..errors import NotFoundError, UsageError
+from ..errors import NotFoundError, RootlessError, UsageError
 
 _OPTIONS = (
     click.option("--name", default="", help="Assign a name to the container"),
@@ -30,6 +31,17 @@ _OPTIONS = (
     click.option("--domainname", default="", metavar="NAME", help="Container NIS domain name"),
     click.option("-l", "--label", multiple=True, metavar="LIST", help="Set meta data on a container"),
     click.option("--label-file", multiple=True, metavar="FILE", help="Read in a line delimited file of labels"),
+    click.option("--health-cmd", metavar="STRING", help="Command to run to check health"),
+    click.option(
+        "--health-interval", metavar="DURATION", help="Time between running the check (ms|s|m|h) (default 30s)"
+    ),
+    click.option("--health-retries", type=int, metavar="INT", help="Consecutive failures needed to report unhealthy"),
+    click.option("--health-start-interval", metavar="DURATION", help="Time between checks during the start period"),
+    click.option(
+        "--health-start-period", metavar="DURATION", help="Start period to initialize before counting failures"
+    ),
+    click.option("--health-timeout", metavar="DURATION", help="Maximum time to allow one check to run (default 30s)"),
+    click.option("--no-healthcheck", is_flag=True, help="Disable any container-specified HEALTHCHECK"),
     click.option("--restart", default="no", metavar="STRING", help="Restart policy to apply when a container exits"),
     click.option("--stop-signal", default="", metavar="STRING", help="Signal to stop the container"),
     click.option("--stop-timeout", default=10, metavar="INT", help="Timeout (in seconds) to stop a container"),
@@ -46,6 +58,8 @@ _OPTIONS = (
 
 DEFAULT_SHM_SIZE = 64 << 20
 """Bytes; also for a size of 0, which for tmpfs itself would mean no limit."""
+
+DEFAULT_CHECK = Check(test=())
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 
@@ -65,6 +79,7 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         NotFoundError: a file that is not there.
     """
     security = _Security(given.pop("security_opt"))
+    health = health_check(given)
     policy, retries = restart_policy(given.pop("restart"))
     if policy != "no" and given["auto_remove"]:
         raise UsageError("conflicting options: cannot specify both --restart and --rm")
@@ -75,6 +90,8 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         env=tuple(environment(env, env_file)),
         labels=dict(labels(given.pop("label"), given.pop("label_file"))),
         restart=policy,
+        health=Check(**({"test": ()} | health)),
+        health_set=tuple(health),
         restart_retries=retries,
         tmpfs=dict(_tmpfs(text) for text in given.pop("tmpfs")),
         shm_size=size(given.pop("shm_size"), "--shm-size") or DEFAULT_SHM_SIZE,
@@ -127,6 +144,39 @@ def labels(items: Iterable[str], files: Iterable[str]) -> Iterator[tuple[str, st
     for text in (*(line for path in files for line in _env_file(path)), *items):
         name, _, value = text.partition("=")
         yield name, value
+
+
+def health_check(given: dict[str, Any]) -> dict[str, Any]:
+    """Take the --health-* options out of `given`: the fields of the check that they set.
+
+    Raises:
+        UsageError: a time that is none, or a negative one.
+    """
+    command, retries = given.pop("health_cmd"), given.pop("health_retries")
+    found: dict[str, Any] = {}
+    if command is not None:
+        found["test"] = ("CMD-SHELL", command)
+    if retries is not None:
+        if retries < 0:
+            raise UsageError("--health-retries cannot be negative")
+        found["retries"] = retries or DEFAULT_CHECK.retries
+    for field in "interval", "timeout", "start_period", "start_interval":
+        text = given.pop(f"health_{field}")
+        if text is not None:
+            found[field] = _duration(text, f"--health-{field.replace('_', '-')}") or getattr(DEFAULT_CHECK, field)
+    return found
+
+
+def _duration(text: str, flag: str) -> int:
+    from ..image.healthcheck import duration
+
+    try:
+        value = duration(text)
+    except RootlessError:
+        raise invalid(text, flag, f'time: invalid duration "{text}"') from None
+    if value < 0:
+        raise UsageError(f"{flag} cannot be negative")
+    return value
 
 
 def restart_policy(text: str) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..container.health import Check, Health
 from ..container.record import Spec, State
 from ..container.state import ALIVE, Status
 from ..container.store import Container
@@ -63,6 +64,26 @@ def _state(state: State) -> dict[str, Any]:
         "Error": state.error,
         "StartedAt": state.started_at or NEVER,
         "FinishedAt": state.finished_at or NEVER,
+        **({"Health": _health(state.health)} if state.health is not None else {}),
+    }
+
+
+def _health(health: Health) -> dict[str, Any]:
+    log = [{"Start": r.start, "End": r.end, "ExitCode": r.exit_code, "Output": r.output} for r in health.log]
+    return {"Status": health.status, "FailingStreak": health.failing_streak, "Log": log}
+
+
+def _healthcheck(check: Check | None) -> dict[str, Any]:
+    if check is None:
+        return {}
+    return {
+        "Healthcheck": {
+            "Test": list(check.test),
+            "Interval": check.interval,
+            "Timeout": check.timeout,
+            "StartPeriod": check.start_period,
+            "Retries": check.retries,
+        }
     }
 
 
@@ -109,4 +130,5 @@ def _config(spec: Spec) -> dict[str, Any]:
         "Labels": spec.labels,
         "StopSignal": spec.stop_signal or "SIGTERM",
         "StopTimeout": spec.stop_timeout,
+        **_healthcheck(spec.health),
     }

@@ -120,7 +120,7 @@ FIELDS = {
     "RunningFor": Field[Row]("CREATED", lambda r: ago(r.created)),
     "Status": Field[Row]("STATUS", lambda r: status_line(r.state)),
     "State": Field[Row]("STATE", lambda r: str(r.state.status)),
-    "HealthStatus": Field[Row]("HEALTH STATUS", lambda r: r.state.health),
+    "HealthStatus": Field[Row]("HEALTH STATUS", lambda r: r.state.health_status),
     "Ports": Field[Row]("PORTS", lambda _: ""),
     "Names": Field[Row]("NAMES", lambda r: r.container.name),
     "Labels": Field[Row]("LABELS", lambda r: ",".join(f"{k}={v}" for k, v in sorted(r.spec.labels.items()))),
@@ -211,7 +211,8 @@ def status_line(state: State) -> str:
     """Docker's sentence for a state: `Up 5 minutes`, `Exited (0) 3 seconds ago`."""
     match state.status:
         case Status.RUNNING:
-            health = f" ({'health: ' if state.health == 'starting' else ''}{state.health})" if state.health else ""
+            found = state.health_status
+            health = f" ({'health: ' if found == 'starting' else ''}{found})" if found else ""
             return f"Up {_age(state.started_at)}{health}" + (f" on {state.host}" if _elsewhere(state) else "")
         case Status.PAUSED:
             return f"Up {_age(state.started_at)} (Paused)"

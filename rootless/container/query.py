@@ -71,7 +71,7 @@ class Query:
             return False
         if self.exit_codes and (alive or not state.started_at or state.exit_code not in self.exit_codes):
             return False
-        return not self.health or (state.health or Health.NONE) in self.health
+        return not self.health or (state.health_status or Health.NONE) in self.health
 
     def _fits_record(self, container: Container) -> bool:
         spec, age = container.spec, (container.record.created, container.id)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ..errors import StoreError
+from .health import Check, Health
 from .state import Status
 
 
@@ -43,6 +44,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         restart: the restart policy; restart_retries: how often on-failure tries, 0 for as often as it takes.
         seccomp: "" for the default profile, "unconfined", or the text of a profile.
         log: where the output goes beside to who is attached.
+        health: the health check; None for none.
     """
 
     image: str
@@ -76,6 +78,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     restart: str = "no"
     restart_retries: int = 0
     log: LogConfig = LogConfig()
+    health: Check | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,8 +109,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         exit_code: of the last run; 0 before the first.
         error: why the last start failed or the monitor was lost; one line.
         namespaces: the monitor's descriptors on the container's namespaces, by their names under /proc/PID/ns.
+        health: what the health checks of this run have shown; None without any.
         stopped: somebody asked for the last end; a restart policy then leaves the container alone.
-        health: what its health check says: starting, healthy or unhealthy; empty without one.
     """
 
     status: Status = Status.CREATED
@@ -125,7 +128,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     restart_count: int = 0
     namespaces: dict[str, int] = {}
     stopped: bool = False
-    health: str = ""
+    health: Health | None = None
+
+    @property
+    def health_status(self) -> str:
+        """starting, healthy or unhealthy; empty without a health check."""
+        return self.health.status if self.health is not None else ""
 
 
 def now() -> str:

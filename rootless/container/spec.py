@@ -12,6 +12,8 @@ import msgspec
 from ..errors import UsageError
 from ..image.spec import RunConfig
 from ..image.store import Image
+from . import health
+from .health import Check
 from .record import LogConfig, Spec, Ulimit
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?")
@@ -29,6 +31,7 @@ class Options:
         entrypoint: "" clears the image's entry point, None keeps it.
         env: `NAME=value` only; names without a value were resolved by the caller.
         seccomp: "", "unconfined", or the text of a profile.
+        health, health_set: what the --health-* options say, and which of its fields they set.
     """
 
     command: tuple[str, ...] = ()
@@ -59,6 +62,9 @@ class Options:
     stop_timeout: int = 10
     restart: str = "no"
     restart_retries: int = 0
+    health: Check | None = None
+    health_set: tuple[str, ...] = ()
+    no_healthcheck: bool = False
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -107,6 +113,7 @@ def build(options: Options, image: Image, image_name: str, container_id: str) ->
         stop_timeout=options.stop_timeout,
         restart=options.restart,
         restart_retries=options.restart_retries,
+        health=health.merge(options.health, run, none=options.no_healthcheck, options=options.health_set),
         log=options.log,
     )
     _require_text(wanted)

@@ -102,6 +102,8 @@ def pull(
     with layout.writing(store.paths):
         layout.make_directories(store.paths)
         sweep(store.paths.tmp, lambda: open_room(store.paths, idmap))
+        with store.locked():
+            pins.pinned(store.paths)  # which clears away those of the dead
     job = _Pull(store, idmap, wanted.tagged(), options, tell)
     try:
         return job.run()

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import msgspec
 
 from .. import idmap as ids
 from .. import room
+from ..container.health import Health, Result, after
 from ..container.record import State, now
 from ..container.state import Event, step
 from ..container.store import Container, Containers, Hold
@@ -181,6 +182,7 @@ class _Keeper:
             exit_code=0,
             error="",
             stopped=False,
+            health=Health() if self.container.spec.health is not None else None,
         )
 
     def _write(self, state: State, **changes: object) -> None:
@@ -237,7 +239,23 @@ class _Keeper:
             listener=self.listener,
             stdin_once=not spec.detached,
             pause=lambda paused: self._pause(running, paused),
+            checking=self._checking() if spec.health is not None else None,
         )
+
+    def _checking(self) -> Callable[[], Awaitable[None]]:
+        from .healthcheck import keep_checking
+
+        check = self.container.spec.health
+        assert check is not None
+        probe = [sys.executable, "-m", "rootless.runtime.probe"]
+        probe += [str(self.paths.store), str(self.paths.run), self.container.id]
+
+        def note(result: Result, starting: bool) -> None:
+            state = self.container.stored_state()
+            health = after(state.health or Health(), result, check, starting=starting)
+            self.container.try_to_write_state(msgspec.structs.replace(state, health=health))
+
+        return lambda: keep_checking(check, probe, note)
 
     def _pause(self, running: Running, paused: bool) -> None:
         state = self.container.stored_state()

@@ -11,7 +11,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import msgspec
@@ -47,12 +47,14 @@ class Monitor:
         listener: socket.socket | None = None,
         stdin_once: bool = True,
         pause: Callable[[bool], None] | None = None,
+        checking: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.running = running
         self.log = log
         self.listener = listener
         self.stdin_once = stdin_once
         self.pause = pause
+        self.checking = checking
         self.clients: list[Client] = []
         self.waiting: list[stream.Connection] = []
         self.stopped = False
@@ -81,6 +83,8 @@ class Monitor:
                 self._attending.start_soon(self._accept, self.listener)
             if self.running.server_pidfd >= 0:
                 self._attending.start_soon(self._watch_server)
+            if self.checking is not None:
+                self._attending.start_soon(self.checking)
             async with trio.open_nursery() as relaying:
                 for number, fd in self.running.outputs.items():
                     relaying.start_soon(self._relay_output, number, fd)

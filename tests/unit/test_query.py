@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rootless.container import query
+from rootless.container.health import Health
 from rootless.container.record import Record, Spec, State
 from rootless.container.state import Status
 from rootless.container.store import Containers
@@ -26,7 +27,7 @@ def containers(tmp_path: Path) -> Containers:
     make(found, 2, "web-db", State(status=Status.EXITED, started_at="x", exit_code=3), labels={"tier": "back"})
     make(found, 3, "cache", State(status=Status.EXITED, started_at="x"), network="blue")
     make(found, 4, "idle", State())
-    make(found, 5, "stuck", State(status=Status.PAUSED, started_at="x", health="unhealthy"))
+    make(found, 5, "stuck", State(status=Status.PAUSED, started_at="x", health=Health(status="unhealthy")))
     return found
 
 
