@@ -11,6 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "image prune": ("rootless.cli.image_prune:image_prune", "Remove unused images"),
     "images": ("rootless.cli.images:images", "List images"),
     "import": ("rootless.cli.import_:import_", "Import the contents from a tarball to create a filesystem image"),
+    "info": ("rootless.cli.info:info", "Display system-wide information"),
     "inspect": ("rootless.cli.inspect:inspect", "Return low-level information on containers and images"),
     "kill": ("rootless.cli.stop:kill", "Kill one or more running containers"),
     "load": ("rootless.cli.save:load", "Load images from a tar archive or STDIN"),
@@ -81,6 +82,6 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "tag": "tag",
         },
     ),
-    "system": ("Manage the store", {"check": "system check", "df": "system df"}),
+    "system": ("Manage the engine and its store", {"check": "system check", "df": "system df", "info": "info"}),
 }
 """Docker's groups: their help, and their words with the commands that these stand for."""

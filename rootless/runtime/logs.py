@@ -23,7 +23,7 @@ MAX_LINE = 16384
 
 STREAMS = {1: "stdout", 2: "stderr"}
 
-JSON_FILE, NONE = "json-file", "none"
+DRIVERS = JSON_FILE, NONE = "json-file", "none"
 OPTIONS = ("max-size", "max-file", "labels", "env")
 
 _UNITS = {unit: 1000**power for power, unit in enumerate(("", "k", "m", "g", "t", "p"))}
@@ -82,9 +82,9 @@ def check_options(driver: str, options: Mapping[str, str]) -> None:
     Raises:
         UsageError: an unknown driver or option, or a value that can't be one.
     """
-    if driver not in (JSON_FILE, NONE):
+    if driver not in DRIVERS:
         raise UsageError(
-            f"logger: no log driver named '{driver}' is registered", hint=f"there are: {JSON_FILE}, {NONE}"
+            f"logger: no log driver named '{driver}' is registered", hint=f"there are: {', '.join(DRIVERS)}"
         )
     for name in options:
         if driver == NONE or name not in OPTIONS:

@@ -56,18 +56,25 @@ def choose(name: str, store: Path) -> Choice:
     return Choice(cow, against)
 
 
+def unavailable(name: str, store: Path) -> str:
+    """Why a driver can't serve in this store; empty when nothing is known against it."""
+    if name == Overlay.name:
+        return _against_overlay(store)
+    return Cow().unavailable() if name == Cow.name else FuseOverlayfs().unavailable()
+
+
 def _against_overlay(store: Path) -> str:
     """Why overlayfs could not have its writable layer in this store; empty when nothing is known against it."""
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
     if release and (int(release[1]), int(release[2])) < (5, 11):
         return f"Linux {os.uname().release} mounts no overlayfs in a user namespace"
-    kind = _file_system(store)
+    kind = file_system(store)
     if kind in REMOTE or kind.startswith("fuse."):
         return f"the store lies on {kind}, where overlayfs can't write"
     return ""
 
 
-def _file_system(path: Path) -> str:
+def file_system(path: Path) -> str:
     """The type of the file system that `path`, or what exists of it, lies on."""
     text = os.path.realpath(path)
     best, kind = "", ""
