@@ -205,7 +205,10 @@ class Operations:
                     break
                 continue
             if children.get(name) is not node:
-                continue  # gone since the reading began
+                now = self._tree.child(listing.node, name)  # replaced since the reading began, or forgotten
+                if now is None:
+                    continue
+                node = now
             if not reply(token, name, node.reply or self._attributes(node), place + 1):
                 break
             node.lookups += 1

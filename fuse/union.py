@@ -249,8 +249,8 @@ class Union:
     def entries(self, listing: Listing, offset: int) -> list[tuple[bytes, Node]]:
         """The entries of a listing, which begin anew when it is read from 0 (rewinddir(3)).
 
-        The places of the others stay as they are while entries come and go. What was removed since is to be left out:
-        see `present`.
+        The places of the others stay as they are while entries come and go. What the directory no longer has under its
+        name is the reader's to leave out.
         """
         entries = listing.entries
         if entries is None or offset == 0:
@@ -259,11 +259,6 @@ class Union:
             parent = node.parent if node.parent is not None else node
             entries = listing.entries = [(b".", node), (b"..", parent), *node.children.items()]
         return entries
-
-    @staticmethod
-    def present(listing: Listing, name: bytes, node: Node) -> bool:
-        """Whether an entry of a listing is still what the directory has under this name."""
-        return listing.node.children.get(name) is node
 
     def statfs(self) -> os.statvfs_result:
         """The space of the file system that the topmost layer lies on, as far as the limit allows."""

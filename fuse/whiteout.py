@@ -17,17 +17,12 @@ from .metadata import at
 
 OPAQUE = "user.overlay.opaque"
 WHITEOUT = "user.overlay.whiteout"
-PREFIX = b"user.overlay."
 
 
 def is_opaque(target: int | str) -> bool:
     """Whether a directory hides what lies below it. An `x` only announces xattr whiteouts among its entries."""
     try:
-        return (
-            os.getxattr(target, OPAQUE, follow_symlinks=False) == b"y"
-            if isinstance(target, str)
-            else (os.getxattr(target, OPAQUE) == b"y")
-        )
+        return os.getxattr(target, OPAQUE, follow_symlinks=isinstance(target, int)) == b"y"
     except OSError:
         return False
 

@@ -213,3 +213,41 @@ def test_the_stacks_are_dumped_on_a_signal(arena: Arena) -> None:
         os.stat("other")
 
     arena.container("cow", work, started=signalled)
+
+
+def test_a_listing_shows_what_is_replaced_or_forgotten_meanwhile(arena: Arena) -> None:
+    """A name that exists all the time is listed, whatever file it is, known to the server or not."""
+    setup(arena)
+
+    def config() -> server.Config:
+        from rootless.fuse import operations
+
+        plain = operations.Operations.readdir
+
+        async def forgetful(self: operations.Operations, handle: int, offset: int, token: object) -> None:
+            if offset:
+                for node in list(self._listings[handle].node.children.values()):
+                    if node.name.startswith(b"k"):
+                        self._tree.forget(node, node.lookups)
+            await plain(self, handle, offset, token)
+
+        operations.Operations.readdir = forgetful  # type: ignore[assignment,method-assign]
+        return arena.config()
+
+    def work() -> None:
+        os.mkdir("many")
+        for number in range(400):
+            Path(f"many/k{number:03}").touch()
+        seen = []
+        with os.scandir("many") as entries:
+            for entry in entries:
+                seen.append(entry.name)
+                if len(seen) == 1:
+                    for number in range(400):
+                        if number % 3 == 0:
+                            Path("many/new").touch()
+                            os.rename("many/new", f"many/k{number:03}")
+        assert sorted(set(seen) - {"new"}) == [f"k{number:03}" for number in range(400)]
+        assert len(seen) == len(set(seen))
+
+    arena.container("cow", work, config=config)
