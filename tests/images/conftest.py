@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Rootless
+from tests.images.registries import FakeRegistry
 
 
 def contents(engine: Rootless) -> dict[str, list[str]]:
@@ -37,3 +40,39 @@ def empty(engine: Rootless) -> None:
         engine.ok("rmi", "-f", *ids)
     left = {part: names for part, names in contents(engine).items() if names}
     assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def nobody_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No login, alias or certificate of the caller's takes part; gives the empty home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(home / "none.conf"))
+    for name in "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR":
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+@pytest.fixture
+def fake(nobody_at_home: Path) -> Iterator[FakeRegistry]:
+    registry = FakeRegistry()
+    yield registry
+    registry.close()
+
+
+IMPATIENT = """import sys
+from functools import partial
+from rootless.cli.main import main
+from rootless.image import pull
+from rootless.registry.client import Patience
+from rootless.registry.http import Limits
+pull.Options = partial(pull.Options, limits=Limits(silence=0.5), patience=Patience(tries=3, first=0.02, longest=2))
+main(sys.argv[1:])
+"""
+
+
+def impatient(engine: Rootless, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """The command, with a patience that fits a test."""
+    command = [sys.executable, "-c", IMPATIENT, *words]
+    return subprocess.run(command, capture_output=True, env=engine.environment, timeout=120, stdin=subprocess.DEVNULL)

@@ -16,22 +16,13 @@ from tests.conftest import Rootless
 from tests.images.registries import PASSWORD, USER, DockerRegistry, docker_registry
 from tests.storage.archives import MTIME, Archive
 
+pytestmark = pytest.mark.usefixtures("nobody_at_home")
+
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
     with docker_registry(tmp_path_factory.mktemp("registry")) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def nobody_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No login, alias or certificate of the caller's takes part."""
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(home / "none.conf"))
-    for name in "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME", "XDG_CACHE_HOME":
-        monkeypatch.delenv(name, raising=False)
 
 
 def tool(*command: str | Path) -> str:
