@@ -79,7 +79,9 @@ class Rootless:
             if directory.exists():
                 found += [str(path) for path in directory.iterdir()]
         if self.paths.run.exists():
-            found += [str(p) for p in self.paths.run.iterdir() if p.name not in ("rooms", "said-one-id")]
+            found += [
+                str(p) for p in self.paths.run.iterdir() if p.name not in ("rooms", "said-one-id", "events", "events.1")
+            ]
             found += [str(p) for p in self.paths.rooms.glob("*/*")]
         return found
 

@@ -18,4 +18,6 @@ def rename(ctx: click.Context, names: tuple[str, ...]) -> None:
     old, new = (name.strip() for name in names)
     if not old.removeprefix("/") or not new.removeprefix("/"):
         raise InvalidError("Neither old nor new names may be empty")
-    context.containers.rename(context.containers.resolve(old), new)
+    container = context.containers.resolve(old)
+    context.containers.rename(container, new)
+    container.emit("rename", oldName=f"/{container.name}", name=new.removeprefix("/"))

@@ -6,6 +6,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("rootless.cli.attach:attach", "Attach local standard streams to a running container"),
     "container prune": ("rootless.cli.container_prune:container_prune", "Remove all stopped containers"),
     "create": ("rootless.cli.create:create", "Create a new container"),
+    "events": ("rootless.cli.events:events", "Get real time events from the engine"),
     "exec": ("rootless.cli.exec_:exec_", "Execute a command in a running container"),
     "history": ("rootless.cli.history:history", "Show the history of an image"),
     "image prune": ("rootless.cli.image_prune:image_prune", "Remove unused images"),

@@ -57,7 +57,9 @@ def execute(engine: Engine, container: Container, options: ExecOptions) -> launc
         stdin=options.interactive and not options.detach,
         debug=engine.debug,
     )
-    return launch.launch_exec(order)
+    started = launch.launch_exec(order)
+    container.emit(f"exec_start: {' '.join(options.command)}")
+    return started
 
 
 def _program(engine: Engine, container: Container, options: ExecOptions) -> Program:

@@ -192,7 +192,9 @@ def attach(engine: Engine, container: Container, *, stdin: bool) -> stream.Conne
         raise ConflictError("You cannot attach to a paused container, unpause it first")
     if status not in ALIVE:
         raise ConflictError("You cannot attach to a stopped container, start it first")
-    return control.attach(engine.paths, container.id, stdin=stdin)
+    connection = control.attach(engine.paths, container.id, stdin=stdin)
+    container.emit("attach")
+    return connection
 
 
 def stop(engine: Engine, container: Container, number: int | None = None, timeout: float | None = None) -> None:
@@ -215,6 +217,7 @@ def stop(engine: Engine, container: Container, number: int | None = None, timeou
     if connection is not None:
         connection.receive()
         connection.close()
+        container.emit("stop")
 
 
 def _ask_to_stop(engine: Engine, container: Container, number: int, timeout: float) -> stream.Connection | None:
@@ -250,6 +253,7 @@ def restart(
     with container.hold("restart", wait=KILL_TIMEOUT):
         pass  # its monitor has told the end and is on its way out
     start(engine, container, attached=False, stdin=False, window=window)
+    container.emit("restart")
 
 
 def kill(engine: Engine, container: Container, number: int) -> None:
@@ -265,6 +269,7 @@ def kill(engine: Engine, container: Container, number: int) -> None:
             connection.close()
     elif state.status not in ALIVE or not signal_if_same(state.pid, state.pid_started, number):
         raise ConflictError(f"cannot kill container: {container.name}: container {container.id} is not running")
+    container.emit("kill", signal=str(number))
 
 
 def _kill_for_good(engine: Engine, container: Container) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from .. import atomic, idmap, locks, room
+from .. import atomic, events, idmap, locks, room
 from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError, UsageError
 from ..kernel import process
 from ..paths import Paths
@@ -48,6 +48,11 @@ class Container:
     @property
     def spec(self) -> Spec:
         return self.record.spec
+
+    def emit(self, action: str, **attributes: str) -> None:
+        """Note what happened to this container, for `events`."""
+        known = self.record.spec.labels | {"image": self.spec.image, "name": self.name}
+        events.emit(self.paths, "container", action, self.id, known | attributes)
 
     @property
     def lock_path(self) -> Path:
@@ -226,6 +231,7 @@ class Containers:
             raise
         if durable:
             atomic.sync_directory(self.paths.containers)
+        container.emit("create")
         return container, hold
 
     def _take_name(self, name: str, container_id: str, publish: Callable[[], None]) -> None:
@@ -401,6 +407,7 @@ class Containers:
                 status = step(removing.status, Event.REMOVE_FAILED)
                 container.try_to_write_state(msgspec.structs.replace(removing, status=status, error=str(problem)))
             raise
+        container.emit("destroy")
 
     def remove_directory(self, container_id: str) -> None:
         """Remove what is on disk of a container, without regard to its state and without reading its documents."""

@@ -138,6 +138,7 @@ class _Keeper:
         except RootlessError:
             end(running.pid, running.pidfd)  # a container that nobody knows of must not run
             raise
+        self.container.emit("start")
         if client is not None:
             with suppress(OSError):  # a command that was killed in this moment leaves the container running
                 client.send(stream.Started(self.container.id))
@@ -213,6 +214,7 @@ class _Keeper:
 
     def _note(self, watch: Watch) -> None:
         """Write down what comes after this end: a restart, or nothing."""
+        self.container.emit("die", exitCode=str(watch.code))
         if not self._again(watch):
             self._note_end(watch)
             return
@@ -252,7 +254,10 @@ class _Keeper:
 
         def note(result: Result, starting: bool) -> None:
             state = self.container.stored_state()
-            health = after(state.health or Health(), result, check, starting=starting)
+            before = state.health or Health()
+            health = after(before, result, check, starting=starting)
+            if health.status != before.status:
+                self.container.emit(f"health_status: {health.status}")
             self.container.try_to_write_state(msgspec.structs.replace(state, health=health))
 
         return lambda: keep_checking(check, probe, note)
@@ -266,6 +271,7 @@ class _Keeper:
             freeze.resume(running.pid)
             raise RootlessError(f"container {self.container.name} makes processes faster than they can be stopped")
         self._write(state, status=status)
+        self.container.emit("pause" if paused else "unpause")
 
     def _note_end(self, watch: Watch) -> None:
         """Write the end down, and remove the container if it asked for that."""

@@ -1,0 +1,62 @@
+"""`events`: what happened, in order, as it happens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+
+import pytest
+
+from tests.conftest import Rootless
+
+IMAGE = "busybox:latest"
+
+
+def actions(rootless: Rootless, since: float, *options: str) -> list[str]:
+    shown = rootless.ok("events", "--since", f"{since:.9f}", "--until", "0s", "--format", "{{.Action}}", *options)
+    return shown.splitlines()
+
+
+def test_the_life_of_a_container(rootless: Rootless) -> None:
+    began = time.time()
+    rootless.ok("run", "-d", "--name", "told", "-l", "a=b", IMAGE, "sleep", "60")
+    rootless.ok("exec", "told", "true")
+    rootless.ok("pause", "told")
+    rootless.ok("unpause", "told")
+    rootless.ok("kill", "told")
+    rootless.ok("wait", "told")
+    rootless.ok("rename", "told", "retold")
+    rootless.ok("rm", "retold")
+    expected = ["create", "start", "exec_start: true", "pause", "unpause", "kill", "die", "rename", "destroy"]
+    seen = actions(rootless, began, "--filter", "label=a=b")
+    # `kill` is noted by the command and `die` by the monitor: either may be the first
+    assert sorted(seen) == sorted(expected)
+    assert [action for action in seen if action != "kill"] == [action for action in expected if action != "kill"]
+    assert actions(rootless, began, "--filter", "event=die", "--filter", "event=start") == ["start", "die"]
+    assert actions(rootless, began, "--filter", "container=nobody") == []
+    shown = rootless.ok(
+        "events", "--since", f"{began:.9f}", "--until", "0s", "--filter", "event=die", "--format", "json"
+    )
+    event = json.loads(shown)
+    assert (event["Type"], event["from"], event["Actor"]["Attributes"]["exitCode"]) == ("container", IMAGE, "137")
+
+
+def test_they_are_seen_while_they_happen(rootless: Rootless) -> None:
+    process = rootless.popen("events", "--format", "{{.Action}}", stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    time.sleep(0.8)
+    rootless.ok("run", "--rm", IMAGE, "true")
+    assert [process.stdout.readline() for _ in range(4)] == [b"create\n", b"start\n", b"die\n", b"destroy\n"]
+    process.terminate()
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("what", "expected name=value"), ("colour=red", "invalid filter 'colour'")],
+)
+def test_bad_filters(rootless: Rootless, option: str, message: str) -> None:
+    done = rootless("events", "--filter", option)
+    assert done.returncode == 125
+    assert message in done.stderr.decode()
