@@ -100,7 +100,7 @@ class Partial:
         found = f"{digests.parse(self.digest)[0]}:{self._hasher.hexdigest()}"
         if self.position != size or found != self.digest:
             self.discard()
-            raise InvalidError(f"{self.digest}: what arrived is something else ({found}, {self.position} bytes)")
+            raise InvalidError(f"layer {self.digest}: what arrived is something else ({found}, {self.position} bytes)")
 
     def publish(self, blobs: Blobs) -> None:
         """Flush what was verified to the disk, and let it be the blob. The caller has pinned it."""

@@ -159,7 +159,7 @@ class FakeRegistry:
         archives: Sequence[bytes],
         tag: str = "latest",
         *,
-        compress: Callable[[bytes], bytes] = lambda data: gzip.compress(data, 1),
+        compress: Callable[[bytes], bytes] = lambda data: gzip.compress(data, 1, mtime=0),
         **changes: object,
     ) -> dict[str, object]:
         """Offer an image whose layers are these archives; `changes` go into its manifest, which is given back."""
