@@ -7,7 +7,7 @@ import click
 from ..container.signals import parse
 from . import streams
 from .context import Context
-from .each import for_each
+from .each import for_each, for_each_at_once
 from .options import Command
 
 
@@ -43,7 +43,7 @@ def stop(ctx: click.Context, /, containers: tuple[str, ...], number: str, second
     def work(name: str) -> None:
         lifecycle.stop(context.engine, context.containers.resolve(name), chosen, _seconds(seconds))
 
-    return for_each(containers, work)
+    return for_each_at_once(containers, work)
 
 
 @click.command(cls=Command, at_least=1, short_help="Restart one or more containers")

@@ -300,25 +300,27 @@ def kill_and_pull(engine: Rootless, fake: FakeRegistry, names: list[str], delay:
     engine.ok("rmi", fake.name())
 
 
-def kill_points(engine: Rootless, fake: FakeRegistry, count: int) -> None:
+def kill_points(engine: Rootless, fake: FakeRegistry, count: int, seed: int) -> None:
     names = layer_digests(fake.add([archive(400_000, name) for name in ("a", "b", "c")]))
     fake.rate = 1 << 20
     began = time.monotonic()
     engine.ok("pull", "-q", fake.name())
     whole = time.monotonic() - began
     engine.ok("rmi", fake.name())
-    chance = random.Random(os.environ.get("ROOTLESS_SEED", "7"))
+    chance = random.Random(seed)
     for _ in range(count):
         kill_and_pull(engine, fake, names, chance.uniform(0.1, whole * 1.05))
 
 
 def test_kill_at_any_point(engine: Rootless, fake: FakeRegistry) -> None:
-    kill_points(engine, fake, 15)
+    kill_points(engine, fake, 15, seed=0)
 
 
 @pytest.mark.long
-def test_kill_at_200_points(engine: Rootless, fake: FakeRegistry) -> None:
-    kill_points(engine, fake, 200)
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_kill_at_200_points(engine: Rootless, fake: FakeRegistry, seed: int) -> None:
+    """Twenty for each of ten seeds."""
+    kill_points(engine, fake, 20, seed)
 
 
 def test_an_interrupt_leaves_nothing_but_what_has_arrived(engine: Rootless, fake: FakeRegistry) -> None:

@@ -171,14 +171,31 @@ def dead_process() -> int:
     return pid
 
 
+ORIGIN = atomic.new_name(Path(), "x").name.split(".")[1]
+"""How this machine and this boot of it stand in a draft's name."""
+FOREIGN = "layer.000000-000000.999999.00c0ffee"
+"""A draft of another machine on a shared home: whether its writer lives can't be known here."""
+
+
+def test_an_earlier_boots_drafts_are_dead() -> None:
+    machine = ORIGIN.partition("-")[0]
+    assert atomic.is_abandoned(f"layer.{machine}-000000.1.00c0ffee")
+
+
 def test_sweep_takes_what_dead_writers_left(paths: Paths, room_fd: int, inside: Callable[[], int]) -> None:
     """Names of atomic.new_name whose process is gone; nothing that somebody alive may be writing, nothing of others."""
     dead = dead_process()
-    gone = paths.tmp / f"layer.{dead}.00c0ffee", paths.tmp / f"blob.with.dots.{dead}.00c0ffee"
-    alive = atomic.new_name(paths.tmp, "blob"), paths.tmp / "layer.1.00c0ffee"
+    gone = paths.tmp / f"layer.{ORIGIN}.{dead}.00c0ffee", paths.tmp / f"blob.with.dots.{ORIGIN}.{dead}.00c0ffee"
+    alive = atomic.new_name(paths.tmp, "blob"), paths.tmp / f"layer.{ORIGIN}.1.00c0ffee"
     foreign = tuple(
         paths.tmp / name
-        for name in ("notes", f"x.{dead}.short", f"layer.{dead}", "layer.0.00c0ffee", "a.999999999.00c0ffee")
+        for name in (
+            "notes",
+            f"x.{ORIGIN}.{dead}.short",
+            f"layer.{ORIGIN}.{dead}",
+            f"layer.{ORIGIN}.0.00c0ffee",
+            FOREIGN,
+        )
     )
     gone[0].mkdir()
     (gone[0] / "d").mkdir()
@@ -193,7 +210,7 @@ def test_sweep_takes_what_dead_writers_left(paths: Paths, room_fd: int, inside: 
 def test_two_sweepers_at_once(paths: Paths, inside: Callable[[], int]) -> None:
     dead = dead_process()
     for number in range(200):
-        (paths.tmp / f"layer.{dead}.{number:08x}/d").mkdir(parents=True)
+        (paths.tmp / f"layer.{ORIGIN}.{dead}.{number:08x}/d").mkdir(parents=True)
     pids = []
     for _ in range(4):
         pid = os.fork()
