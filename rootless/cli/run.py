@@ -15,7 +15,6 @@ from . import streams
 from .container_options import container_options, read_options
 from .context import Context
 from .options import Command
-from .resource_options import read_resources, resource_options
 
 
 @click.command(
@@ -30,7 +29,6 @@ from .resource_options import read_resources, resource_options
 @click.option("--sig-proxy/--no-sig-proxy", default=True, help="Proxy received signals to the process")
 @streams.detach_keys_option
 @container_options
-@resource_options
 @click.argument("image", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -50,7 +48,7 @@ def run(
     from ..runtime.attach import Detached
 
     context: Context = ctx.obj
-    options = read_options(detach=detach, resources=read_resources(given), **given)
+    options = read_options(detach=detach, **given)
     streams.parse_keys(detach_keys)
     if not detach:
         streams.require_terminal(tty=options.tty, interactive=options.interactive)
