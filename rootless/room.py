@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from . import locks
-from .errors import RootlessError, UnavailableError
+from . import child, locks
+from .errors import UnavailableError
 from .idmap import Extent, IdMap, map_text
 from .kernel import namespaces, process
 from .paths import Paths, private_directory
@@ -224,45 +224,12 @@ def enter(fd: int) -> None:
 def call(fd: int, work: Callable[[], T]) -> T:
     """Run `work` in a child inside the room, as its root, and give back what it returns or raise what it raises.
 
-    The child inherits every descriptor and the working directory; its result travels by pickle. If the caller dies, it
-    is killed. Only for a process with one thread.
+    If the caller dies, the child is killed. Only for a process with one thread.
     """
-    read, write = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        os.close(read)
-        _work_inside(fd, work, write)
-    os.close(write)
-    try:
-        with open(read, "rb") as file:
-            answer = file.read()
-    finally:
-        _, status = os.waitpid(pid, 0)
-    if not answer:
-        raise RootlessError(f"a process in the user namespace ended without an answer (status {status})")
-    import pickle
 
-    succeeded, value = pickle.loads(answer)  # noqa: S301 - written by our own child, over our own pipe
-    if not succeeded:
-        raise value
-    result: T = value
-    return result
-
-
-def _work_inside(fd: int, work: Callable[[], object], write: int) -> None:
-    """The child of `call`. Never returns."""
-    import pickle
-
-    code = 1
-    try:
+    def inside() -> T:
         enter(fd)
         process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of credentials, which clears it
-        answer = pickle.dumps((True, work()))
-        code = 0
-    except BaseException as problem:
-        answer = pickle.dumps((False, problem))
-    try:
-        with open(write, "wb") as file:
-            file.write(answer)
-    finally:
-        os._exit(code)
+        return work()
+
+    return child.call(inside, "a process in the user namespace")
