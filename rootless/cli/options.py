@@ -6,11 +6,14 @@ arguments has Docker's words; nothing after the image of `run` is an option of o
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from ..errors import CommandError, RootlessError, UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
@@ -42,11 +45,14 @@ class Command(click.Command):
         settings["allow_interspersed_args"] = interspersed
         settings["allow_extra_args"] = True  # to be counted here, and refused in Docker's words
         super().__init__(*args, **kwargs)
+        _make_completable(self.params)
         self.at_least, self.at_most = at_least, at_most
         self.failure, self.passes_code = failure, passes_code
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, _Booleans(self, ctx).rewrite(args))
+        if ctx.resilient_parsing:  # a shell completes a line that is not finished
+            return rest
         given = _count_arguments(self, ctx) + len(rest)
         if given < self.at_least or (self.at_most is not None and given > self.at_most):
             self._complain(ctx)
@@ -86,9 +92,10 @@ class Group(click.Group):
         settings.setdefault("help_option_names", ["-h", "--help"] if not args else ["--help"])
         settings.setdefault("max_content_width", 120)
         super().__init__(*args, **kwargs)
+        _make_completable(self.params)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args:
+        if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help())
             ctx.exit()
         return super().parse_args(ctx, _Booleans(self, ctx).rewrite(args))
@@ -99,6 +106,27 @@ class Group(click.Group):
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.UsageError(f"unknown command: {ctx.command_path} {args[0]}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """The group's options, or its words: those of the table, without loading any."""
+        from .completion import commands
+
+        return [*commands(ctx, incomplete), *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+class _Text(click.types.StringParamType):
+    """A text of which a shell may ask how it could go on."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        from .completion import parameter
+
+        return parameter(ctx, param, incomplete)
+
+
+def _make_completable(parameters: list[click.Parameter]) -> None:
+    for parameter in parameters:
+        if parameter.type in (click.STRING, click.UNPROCESSED):
+            parameter.type = _Text()
 
 
 def _count_arguments(command: click.Command, ctx: click.Context) -> int:

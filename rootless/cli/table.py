@@ -4,6 +4,7 @@ from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("rootless.cli.attach:attach", "Attach local standard streams to a running container"),
+    "completion": ("rootless.cli.completion:completion", "Generate the autocompletion script for a shell"),
     "container prune": ("rootless.cli.container_prune:container_prune", "Remove all stopped containers"),
     "create": ("rootless.cli.create:create", "Create a new container"),
     "events": ("rootless.cli.events:events", "Get real time events from the engine"),
