@@ -67,7 +67,7 @@ class Watch:
                 self._deliver(number, data)
         else:
             self._attend(stdin, make(running, self.log), note)
-        close(running.pidfd, running.server_pidfd, *running.namespaces.values(), *running.outputs.values())
+        close(running.pidfd, running.server_pidfd, *running.outputs.values())
 
     def _attend(self, stdin: bool, monitor: Monitor, note: Callable[[Watch], None]) -> None:
         def ended() -> None:
@@ -86,6 +86,7 @@ class Watch:
         """The exit code of the process, which has ended; its file system's process ends as well."""
         running = self.running
         status = end(running.pid, running.pidfd)
+        close(*running.namespaces.values())  # our hold on the mount namespace would keep the mount, and its server
         if running.server:
             # It ends by itself when the container's mount namespace, and with it the mount, is gone.
             ended_within(running.server_pidfd, SERVER_TIMEOUT_MS)

@@ -76,3 +76,10 @@ def test_a_killed_file_system_ends_the_container_and_says_why(rootless: Rootless
     shown = rootless.ok("inspect", "-f", "{{.State.Status}} {{.State.Error}}", "bereft")
     assert shown.startswith("exited the process of its file system ended")
     rootless.ok("rm", "bereft")
+
+
+def test_no_driver_makes_the_end_wait(rootless: Rootless, driver: str) -> None:
+    """The file system's process ends with the mount namespace, and nobody of ours may keep that alive."""
+    began = time.monotonic()
+    rootless.ok("--storage-driver", driver, "run", "--rm", IMAGE, "true")
+    assert time.monotonic() - began < 4
