@@ -9,11 +9,13 @@ import click
 from .container_options import container_options, read_options
 from .context import Context
 from .options import Command
+from .resource_options import read_resources, resource_options
 from .run import require_absent, write_cidfile
 
 
 @click.command(cls=Command, at_least=1, interspersed=False, short_help="Create a new container")
 @container_options
+@resource_options
 @click.argument("image", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -22,7 +24,8 @@ def create(ctx: click.Context, /, image: str, name: str, cidfile: str, **given: 
     from ..container import lifecycle
 
     context: Context = ctx.obj
-    options = read_options(detach=False, **given)
+    resources = read_resources(given)
+    options = read_options(detach=False, resources=resources, **given)
     require_absent(cidfile)
     container = lifecycle.create(context.engine, options, image, name)
     write_cidfile(cidfile, container.id)

@@ -65,6 +65,7 @@ def exec_(
         window=streams.window(),
     )
     started = execute(context.engine, context.containers.resolve(container), options)
+    streams.warn(started.warnings)
     if detach:
         return 0
     try:

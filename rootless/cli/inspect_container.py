@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..container.health import Check, Health
-from ..container.record import Spec, State
+from ..container.record import Resources, Spec, State
 from ..container.state import ALIVE, Status
 from ..container.store import Container
 
@@ -57,7 +57,7 @@ def _state(state: State) -> dict[str, Any]:
         "Running": state.status in ALIVE,
         "Paused": state.status == Status.PAUSED,
         "Restarting": state.status == Status.RESTARTING,
-        "OOMKilled": False,
+        "OOMKilled": state.oom_killed,
         "Dead": state.status == Status.DEAD,
         "Pid": state.pid,
         "ExitCode": state.exit_code,
@@ -105,8 +105,22 @@ def _host_config(spec: Spec) -> dict[str, Any]:
         "ReadonlyRootfs": spec.read_only,
         "SecurityOpt": security or None,
         "ShmSize": spec.shm_size,
+        **_resources(spec.resources),
         "Tmpfs": spec.tmpfs,
         "Ulimits": [{"Name": u.name, "Hard": u.hard, "Soft": u.soft} for u in spec.ulimits] or None,
+    }
+
+
+def _resources(resources: Resources) -> dict[str, Any]:
+    return {
+        "CpuShares": resources.cpu_shares,
+        "Memory": resources.memory,
+        "NanoCpus": resources.nano_cpus,
+        "CpusetCpus": resources.cpuset_cpus,
+        "MemoryReservation": resources.memory_reservation,
+        "MemorySwap": resources.memory_swap or 2 * resources.memory,
+        "OomScoreAdj": resources.oom_score_adj,
+        "PidsLimit": resources.pids_limit or None,
     }
 
 

@@ -15,6 +15,7 @@ from . import streams
 from .container_options import container_options, read_options
 from .context import Context
 from .options import Command
+from .resource_options import read_resources, resource_options
 
 
 @click.command(
@@ -29,6 +30,7 @@ from .options import Command
 @click.option("--sig-proxy/--no-sig-proxy", default=True, help="Proxy received signals to the process")
 @streams.detach_keys_option
 @container_options
+@resource_options
 @click.argument("image", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -48,7 +50,8 @@ def run(
     from ..runtime.attach import Detached
 
     context: Context = ctx.obj
-    options = read_options(detach=detach, **given)
+    resources = read_resources(given)
+    options = read_options(detach=detach, resources=resources, **given)
     streams.parse_keys(detach_keys)
     if not detach:
         streams.require_terminal(tty=options.tty, interactive=options.interactive)
@@ -60,6 +63,7 @@ def run(
     stdin = options.interactive and not detach
     with lifecycle.plan(engine, options, image, name) as maker:
         started = lifecycle.run(engine, maker, attached=not detach, stdin=stdin, window=streams.window())
+    streams.warn(started.warnings)
     write_cidfile(cidfile, started.container_id)
     if detach:
         print(started.container_id)

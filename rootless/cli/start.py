@@ -41,7 +41,8 @@ def _start(context: Context, text: str) -> None:
     from ..container import lifecycle
 
     container = context.containers.resolve(text)
-    lifecycle.start(context.engine, container, attached=False, stdin=False, window=streams.window())
+    started = lifecycle.start(context.engine, container, attached=False, stdin=False, window=streams.window())
+    streams.warn(started.warnings if started is not None else ())
 
 
 def _start_attached(context: Context, text: str, interactive: bool, keys: str, proxy: bool) -> int:
@@ -58,6 +59,7 @@ def _start_attached(context: Context, text: str, interactive: bool, keys: str, p
         if spec.tty:
             redraw(connection)
     else:
+        streams.warn(started.warnings)
         connection = started.connection
     try:
         return streams.attach(connection, stdin=stdin, terminal=spec.tty, keys=keys, proxy=proxy)

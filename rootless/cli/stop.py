@@ -59,7 +59,9 @@ def restart(ctx: click.Context, /, containers: tuple[str, ...], number: str, sec
     chosen = _signal(number)
 
     def work(name: str) -> None:
-        lifecycle.restart(context.engine, context.containers.resolve(name), chosen, _seconds(seconds), streams.window())
+        container = context.containers.resolve(name)
+        started = lifecycle.restart(context.engine, container, chosen, _seconds(seconds), streams.window())
+        streams.warn(started.warnings if started is not None else ())
 
     return for_each(containers, work)
 

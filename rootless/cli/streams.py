@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterable
 
 import click
 
@@ -31,6 +33,12 @@ def window() -> tuple[int, int]:
         if os.isatty(fd):
             return pty.window_size(fd)
     return 24, 80
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Say what was asked for and does not hold."""
+    for warning in warnings:
+        print(f"rootless: warning: {warning}", file=sys.stderr)
 
 
 def attach(connection: stream.Connection, *, stdin: bool, terminal: bool, keys: str = "", proxy: bool = True) -> int:

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tag": ("rootless.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "top": ("rootless.cli.top:top", "Display the running processes of a container"),
     "unpause": ("rootless.cli.stop:unpause", "Unpause all processes within one or more containers"),
+    "update": ("rootless.cli.update:update", "Update configuration of one or more containers"),
     "version": ("rootless.cli.version:version", "Show the version of the engine and what it stands on"),
     "wait": ("rootless.cli.wait:wait", "Block until one or more containers stop, then print their exit codes"),
 }
@@ -65,6 +66,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "stop": "stop",
             "top": "top",
             "unpause": "unpause",
+            "update": "update",
             "wait": "wait",
         },
     ),

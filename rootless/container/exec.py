@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import ConflictError, UsageError
 from ..kernel.caps import supported
-from ..runtime import enter, execkeeper, launch
+from ..runtime import enter, execkeeper, launch, limits
 from ..runtime.bundle import main_program
 from ..runtime.program import Program
 from .lifecycle import Engine
@@ -49,21 +49,24 @@ def execute(engine: Engine, container: Container, options: ExecOptions) -> launc
         raise ConflictError(f"container {container.id} is not running")
     if options.workdir and not options.workdir.startswith("/"):
         raise UsageError(f"Cwd must be an absolute path: {options.workdir}")
-    program = _program(engine, container, options)
+    program = _program(engine, container, options, state.cgroup)
     order = execkeeper.ExecOrder(
         program=program,
         namespaces=enter.open_namespaces(state),
         attached=not options.detach,
         stdin=options.interactive and not options.detach,
+        cgroup=state.cgroup,
         debug=engine.debug,
     )
     started = launch.launch_exec(order)
+    if not limits.wanted(container.spec.resources):
+        started = replace(started, warnings=())  # where it is makes no difference that was asked for
     container.emit(f"exec_start: {' '.join(options.command)}")
     return started
 
 
-def _program(engine: Engine, container: Container, options: ExecOptions) -> Program:
-    main = main_program(container.spec, engine.paths, engine.idmap, options.window, engine.debug)
+def _program(engine: Engine, container: Container, options: ExecOptions, cgroup: str) -> Program:
+    main = main_program(container.spec, engine.paths, engine.idmap, options.window, engine.debug, cgroup)
     program = replace(
         main,
         argv=options.command,

@@ -247,13 +247,14 @@ def restart(
     number: int | None,
     timeout: float | None,
     window: tuple[int, int],
-) -> None:
-    """Stop a container, if it runs, and start it again, detached."""
+) -> launch.Started | None:
+    """Stop a container, if it runs, and start it again, detached. As `start`."""
     stop(engine, container, number, timeout)
     with container.hold("restart", wait=KILL_TIMEOUT):
         pass  # its monitor has told the end and is on its way out
-    start(engine, container, attached=False, stdin=False, window=window)
+    started = start(engine, container, attached=False, stdin=False, window=window)
     container.emit("restart")
+    return started
 
 
 def kill(engine: Engine, container: Container, number: int) -> None:

@@ -30,6 +30,29 @@ class LogConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     options: dict[str, str] = {}
 
 
+class Resources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a container may use; 0 or empty where nothing was said.
+
+    Attributes:
+        memory, memory_reservation: bytes.
+        memory_swap: bytes of both together, -1 for as much swap as there is; 0 for as much again as `memory`.
+        nano_cpus: billionths of a processor's time.
+        cpu_shares: the weight beside others, 2 to 262144; 1024 is the usual one.
+        cpuset_cpus: a list of processors such as `0-2,5`.
+        pids_limit: processes and threads; -1 for any number.
+        oom_score_adj: -1000 to 1000 (proc_pid_oom_score_adj(5)).
+    """
+
+    memory: int = 0
+    memory_swap: int = 0
+    memory_reservation: int = 0
+    nano_cpus: int = 0
+    cpu_shares: int = 0
+    cpuset_cpus: str = ""
+    pids_limit: int = 0
+    oom_score_adj: int = 0
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a container shall be: the options of `run` and `create` laid over the image's own configuration.
 
@@ -79,6 +102,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     restart_retries: int = 0
     log: LogConfig = LogConfig()
     health: Check | None = None
+    resources: Resources = Resources()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +134,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         error: why the last start failed or the monitor was lost; one line.
         namespaces: the monitor's descriptors on the container's namespaces, by their names under /proc/PID/ns.
         health: what the health checks of this run have shown; None without any.
+        cgroup: the directory of the cgroup that was made for it, with the limits; empty for none. It may have
+            outlived the processes, if their monitor was killed.
+        oom_killed: in the last run the kernel killed a process of its for want of memory within the limit.
         stopped: somebody asked for the last end; a restart policy then leaves the container alone.
     """
 
@@ -129,6 +156,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     namespaces: dict[str, int] = {}
     stopped: bool = False
     health: Health | None = None
+    cgroup: str = ""
+    oom_killed: bool = False
 
     @property
     def health_status(self) -> str:
@@ -185,4 +214,14 @@ def renamed(config: bytes, name: str) -> bytes:
     """The document config.json with another name, and everything else as it stands: what a newer version added, too."""
     document = msgspec.json.decode(config, type=dict[str, msgspec.Raw])
     document["name"] = msgspec.Raw(msgspec.json.encode(name))
+    return msgspec.json.encode(document)
+
+
+def with_spec(config: bytes, spec: Spec) -> bytes:
+    """The document config.json with another spec, and everything else as it stands, within the spec as well."""
+    document = msgspec.json.decode(config, type=dict[str, msgspec.Raw])
+    old = msgspec.json.decode(document["spec"], type=dict[str, msgspec.Raw])
+    known = set(spec.__struct_fields__)
+    kept = {name: value for name, value in old.items() if name not in known}
+    document["spec"] = msgspec.Raw(msgspec.json.encode(msgspec.to_builtins(spec) | kept))
     return msgspec.json.encode(document)

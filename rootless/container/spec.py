@@ -14,7 +14,7 @@ from ..image.spec import RunConfig
 from ..image.store import Image
 from . import health
 from .health import Check
-from .record import LogConfig, Spec, Ulimit
+from .record import LogConfig, Resources, Spec, Ulimit
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?")
 """sethostname(2) takes 64 bytes of anything; what else stands in /etc/hosts is a name or several."""
@@ -66,6 +66,7 @@ class Options:
     health_set: tuple[str, ...] = ()
     no_healthcheck: bool = False
     log: LogConfig = field(default_factory=LogConfig)
+    resources: Resources = field(default_factory=Resources)
 
 
 def build(options: Options, image: Image, image_name: str, container_id: str) -> Spec:
@@ -115,6 +116,7 @@ def build(options: Options, image: Image, image_name: str, container_id: str) ->
         restart_retries=options.restart_retries,
         health=health.merge(options.health, run, none=options.no_healthcheck, options=options.health_set),
         log=options.log,
+        resources=options.resources,
     )
     _require_text(wanted)
     return wanted

@@ -19,14 +19,17 @@ import msgspec
 
 from .. import atomic, events, idmap, locks, room
 from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError, UsageError
-from ..kernel import process
+from ..kernel import cgroup, process
 from ..paths import Paths
 from ..storage.remove import remove_tree
 from ..storage.remove import sweep as sweep_drafts
 from . import names
 from .links import Names
-from .record import Record, Spec, State, decode_record, decode_state, merge, now, renamed
+from .record import Record, Spec, State, decode_record, decode_state, merge, now, renamed, with_spec
 from .state import ALIVE, Event, Status, step
+
+CGROUP_TIMEOUT = 2.0
+"""Seconds that killed processes have to leave their cgroup."""
 
 
 class Container:
@@ -68,7 +71,7 @@ class Container:
     def state(self) -> State:
         """The true state: one that lost its monitor is ended and written down as such first."""
         state = self.stored_state()
-        if state.status not in ALIVE or state.machine_id != process.machine_id():
+        if not (state.status in ALIVE or state.cgroup) or state.machine_id != process.machine_id():
             return state
         try:
             with self.hold("repair"):
@@ -82,7 +85,7 @@ class Container:
         """End what a killed monitor left behind; the state after that. The caller holds the lock."""
         state = self.stored_state()
         if state.status not in ALIVE:
-            return state
+            return self._without_cgroup(state)
         if state.boot_id == process.boot_id():
             kill_if_same(state.pid, state.pid_started)
         # The monitor is gone and with it the status that only a parent learns: Docker's word for a killed one is 137.
@@ -96,9 +99,24 @@ class Container:
             exit_code=code,
             finished_at=now(),
             error=cause,
+            cgroup=_remove_cgroup(state),
         )
         self.try_to_write_state(ended)
         return ended
+
+    def _without_cgroup(self, state: State) -> State:
+        """Take away the cgroup of a start that was cut off."""
+        if not state.cgroup:
+            return state
+        cleared = msgspec.structs.replace(state, cgroup=_remove_cgroup(state))
+        self.try_to_write_state(cleared)
+        return cleared
+
+    def refresh(self) -> None:
+        """Read the record anew: another process may have changed it."""
+        path = self.directory / "config.json"
+        with suppress(FileNotFoundError, StoreError):
+            self.record = decode_record(path.read_bytes(), str(path))
 
     def write_state(self, state: State) -> None:
         """Publish state.json. Not flushed: after a power cut the boot id alone tells that nothing of it lives on.
@@ -140,6 +158,14 @@ class Container:
                 )
             time.sleep(0.01)
         return hold
+
+
+def _remove_cgroup(state: State) -> str:
+    """Remove what a killed monitor left of this machine's cgroups; what stays, if something does."""
+    directory = Path(state.cgroup)
+    if not state.cgroup or state.boot_id != process.boot_id() or not (directory / "cgroup.procs").exists():
+        return ""
+    return "" if cgroup.remove(directory, CGROUP_TIMEOUT) else state.cgroup
 
 
 class Hold:
@@ -285,6 +311,26 @@ class Containers:
         except FileNotFoundError:
             raise NotFoundError(f"No such container: {container.name}") from None
         self.names.release(old, container.id)
+
+    def change_spec(self, container: Container, change: Callable[[Spec], Spec]) -> None:
+        """Write another spec of a container, running or not, and read it. What `change` raises leaves all as it was.
+
+        Raises:
+            NotFoundError: the container is gone, or is being removed.
+            StoreError: its config.json is damaged.
+        """
+        path = container.directory / "config.json"
+        with self.names.lock():  # as in `_write_name`: one writer of config.json at a time
+            if container.stored_state().status == Status.REMOVING:
+                raise NotFoundError(f"No such container: {container.name}")
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                raise NotFoundError(f"No such container: {container.name}") from None
+            spec = change(decode_record(data, str(path)).spec)
+            durable = not container.spec.auto_remove
+            atomic.write(path, with_spec(data, spec), tmp=self.paths.tmp, durable=durable)
+        container.refresh()
 
     def sweep(self) -> None:
         """Remove what killed processes left: abandoned and half-removed containers, links to nothing, and drafts."""

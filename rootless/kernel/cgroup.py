@@ -109,7 +109,7 @@ def pass_on(directory: Path, wanted: frozenset[str]) -> frozenset[str]:
 
 
 def processes(directory: Path) -> list[int]:
-    """The processes right in it, by their ids in the caller's pid namespace; 0 for one that can't be seen from there."""
+    """The processes right in it, by their ids in the caller's pid namespace; 0 for one that is not seen from there."""
     try:
         return [int(word) for word in read(directory, "cgroup.procs").split()]
     except OSError:

@@ -56,6 +56,18 @@ def close_from(first: int, keep: frozenset[int] = frozenset()) -> None:
     syscall("close_range", low, 0xFFFFFFFF, 0)
 
 
+def oom_score_adj() -> int:
+    """What is added to the score by which the kernel chooses whom to kill for memory (proc_pid_oom_score_adj(5))."""
+    with open("/proc/self/oom_score_adj") as file:
+        return int(file.read())
+
+
+def set_oom_score_adj(value: int) -> None:
+    """Change it for this process and those it will make. EACCES below what somebody with CAP_SYS_RESOURCE has set."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(value))
+
+
 def start_time(pid: int) -> int:
     """When the process started, in clock ticks since boot: with the boot id it names one process for ever.
 

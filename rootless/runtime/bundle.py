@@ -16,7 +16,7 @@ from ..kernel.caps import Cap
 from ..paths import Paths
 from ..storage import drivers
 from ..storage.driver import LayerStack, StorageDriver
-from . import rootfs, seccomp
+from . import limits, rootfs, seccomp
 from .program import Program
 
 OWN_NAMESPACES = (
@@ -53,8 +53,13 @@ class Bundle:
     program: Program
 
 
-def assemble(paths: Paths, container: Container, idmap: IdMap, window: tuple[int, int], *, debug: bool) -> Bundle:
+def assemble(
+    paths: Paths, container: Container, idmap: IdMap, window: tuple[int, int], *, debug: bool, cgroup: str = ""
+) -> Bundle:
     """Look everything up that a start of `container` needs, and decide what is to be decided.
+
+    Args:
+        cgroup: as in `main_program`.
 
     Raises:
         ConflictError: the container was made under another id map; its files' owners would mean nothing.
@@ -76,14 +81,18 @@ def assemble(paths: Paths, container: Container, idmap: IdMap, window: tuple[int
         stack=LayerStack(record.layers, f"{where}/upper", f"{where}/work"),
         target=f"{where}/root",
         plan=plan(record, idmap),
-        program=main_program(record.spec, paths, idmap, window, debug),
+        program=main_program(record.spec, paths, idmap, window, debug, cgroup),
     )
 
 
-def main_program(spec: Spec, paths: Paths, idmap: IdMap, window: tuple[int, int], debug: bool) -> Program:
-    """The container's own command."""
+def main_program(spec: Spec, paths: Paths, idmap: IdMap, window: tuple[int, int], debug: bool, cgroup: str) -> Program:
+    """The container's own command.
+
+    Args:
+        cgroup: the directory of its cgroup, empty for none. For limits that this has no file for there are stand-ins.
+    """
     granted = capabilities.resolve(spec.cap_add, spec.cap_drop, spec.privileged)
-    return Program(
+    program = Program(
         argv=spec.argv,
         env=spec.env,
         workdir=spec.workdir,
@@ -99,7 +108,10 @@ def main_program(spec: Spec, paths: Paths, idmap: IdMap, window: tuple[int, int]
         idmap=idmap,
         window=window,
         debug=debug,
+        oom_score_adj=spec.resources.oom_score_adj,
     )
+    missing = limits.lacking(Path(cgroup) if cgroup else None, spec.resources)
+    return limits.with_stand_ins(program, spec.resources, missing)
 
 
 def plan(record: Record, idmap: IdMap) -> tuple[rootfs.Operation, ...]:

@@ -17,7 +17,7 @@ from ..errors import ConflictError
 from ..kernel import namespaces as ns
 from ..kernel import process, pty
 from .channel import Channel, Cloned, Failed, Mapped
-from .program import Program, Stdio, become, connect_streams, cut_ties, report, wait_for
+from .program import Program, Stdio, adjust_oom_score, become, connect_streams, cut_ties, report, wait_for
 
 
 def open_namespaces(state: State) -> dict[str, int]:
@@ -59,6 +59,7 @@ def run(program: Program, namespaces: Mapping[str, int], stdio: Stdio, channel: 
     """The body of the stage."""
     code = 1
     try:
+        adjust_oom_score(program)
         # Before anything of the container can see this process: it is a Python of the host's.
         process.prctl(process.PR_SET_DUMPABLE, 0)
         enter(namespaces)

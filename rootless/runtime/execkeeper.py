@@ -11,10 +11,12 @@ import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import RootlessError
 from . import enter, stream
+from .cgroup import forker, holds
 from .channel import Channel
 from .keeper import detach, tell_failure
 from .logs import LogWriter
@@ -34,12 +36,14 @@ class ExecOrder:
         namespaces: descriptors on the container's namespaces, by their names under /proc/PID/ns.
         attached: the command stays, to see the output.
         stdin: what it sends is the process's input.
+        cgroup: the container's; empty for none.
     """
 
     program: Program
     namespaces: Mapping[str, int]
     attached: bool
     stdin: bool
+    cgroup: str = ""
     debug: bool = False
 
 
@@ -66,13 +70,19 @@ def _keep(order: ExecOrder, client: stream.Connection) -> None:
     def body(stdio: Stdio, channel: Channel) -> NoReturn:
         enter.run(order.program, order.namespaces, stdio, channel)
 
-    running = begin(body, order.program, client, keep_namespaces=False)
+    running = begin(body, order.program, client, keep_namespaces=False, fork=forker(order.cgroup))
     for fd in order.namespaces.values():
         os.close(fd)
-    client.send(stream.Started(""))
+    client.send(stream.Started("", _warnings(order, running)))
     watch = Watch(running, None, [client] if order.attached else [])
     watch.until_the_end(order.stdin, _monitor, lambda _: None)
     watch.tell_end()
+
+
+def _warnings(order: ExecOrder, running: Running) -> tuple[str, ...]:
+    if not order.cgroup or holds(Path(order.cgroup), running.pid):
+        return ()
+    return ("the container's limits do not hold for this process: it may not be brought into the container's cgroup",)
 
 
 def _monitor(running: Running, log: LogWriter | None) -> Monitor:

@@ -26,9 +26,10 @@ from ..container.store import Container, Containers, Hold
 from ..errors import RootlessError
 from ..kernel import process
 from ..paths import Paths
-from . import control, freeze, restart, stage, stream
+from . import control, restart, stage, stream
 from .bundle import assemble
 from .channel import Channel
+from .confinement import Confinement
 from .logs import LogWriter
 from .program import Stdio
 from .start import ClientGoneError, Running, StartError, begin, end
@@ -107,6 +108,7 @@ class _Keeper:
     def keep(self) -> int:
         """From nothing to the container's end. Returns this process's exit code."""
         self.container, hold = self.order.prepare()
+        self.confinement = Confinement(self.container, self.idmap)
         with hold:
             _log_errors_to(self.container.directory / "monitor.log", self.order.debug)
             try:
@@ -125,7 +127,8 @@ class _Keeper:
             step(state.status, Event.START)
             self.room_fd = room.open_room(self.paths, self.idmap, hold=True)
             self.listener = control.listen(self.paths, self.container.id)
-            running = self._begin(client)
+            with self.confinement:
+                running = self._begin(client)
         except ClientGoneError:
             if self.order.fresh:
                 self._remove()
@@ -137,24 +140,25 @@ class _Keeper:
             self._note_start(state, running)
         except RootlessError:
             end(running.pid, running.pidfd)  # a container that nobody knows of must not run
+            self.confinement.dissolve()
             raise
         self.container.emit("start")
         if client is not None:
             with suppress(OSError):  # a command that was killed in this moment leaves the container running
-                client.send(stream.Started(self.container.id))
+                client.send(stream.Started(self.container.id, self.confinement.warnings))
         return running
 
     def _begin(self, client: stream.Connection | None) -> Running:
-        bundle = assemble(self.paths, self.container, self.idmap, self.order.window, debug=self.order.debug)
-
+        confinement, debug, window = self.confinement, self.order.debug, self.order.window
+        bundle = assemble(self.paths, self.container, self.idmap, window, debug=debug, cgroup=confinement.directory)
         if self.order.debug:
             for operation in bundle.plan:
                 print(f"rootless: plan: {operation.describe()}", file=sys.stderr)
 
         def body(stdio: Stdio, channel: Channel) -> NoReturn:
-            stage.run(bundle, stdio, self.room_fd, channel)
+            stage.run(bundle, stdio, self.room_fd, channel, confinement.outside)
 
-        return begin(body, bundle.program, client, keep_namespaces=True)
+        return begin(body, bundle.program, client, keep_namespaces=True, fork=confinement.fork)
 
     def _note_failure(self, state: State, problem: RootlessError) -> None:
         """As in Docker: a container that could not be started stays, unless --rm says otherwise."""
@@ -175,6 +179,8 @@ class _Keeper:
             monitor=os.getpid(),
             monitor_started=process.start_time(os.getpid()),
             namespaces=running.namespaces,
+            cgroup=self.confinement.directory,
+            oom_killed=False,
             boot_id=process.boot_id(),
             machine_id=process.machine_id(),
             host=os.uname().nodename,
@@ -199,7 +205,7 @@ class _Keeper:
             watch = Watch(running, LogWriter(self.container.directory / "log"), clients)
             watch.until_the_end(self.order.stdin, self._monitor, self._note)
             watch.tell_end()  # as in Docker, whoever was attached saw this run and not the next
-            if not self._again(watch):
+            if not self.restarting:
                 return
             clients = []
             if not self._sit_out(delay.after(time.monotonic() - began), watch):
@@ -214,14 +220,26 @@ class _Keeper:
 
     def _note(self, watch: Watch) -> None:
         """Write down what comes after this end: a restart, or nothing."""
+        self.confinement.close()
+        if self.confinement.oom_killed:
+            self.container.emit("oom")
         self.container.emit("die", exitCode=str(watch.code))
-        if not self._again(watch):
+        self.container.refresh()  # `update` may have changed the policy, and the limits of the next run
+        self.restarting = self._again(watch)
+        if not self.restarting:
             self._note_end(watch)
             return
         state = self.container.stored_state()
         status = step(state.status, Event.EXIT_TO_RESTART)
         self._write(
-            state, status=status, pid=0, exit_code=watch.code, finished_at=now(), restart_count=self.restarts + 1
+            state,
+            status=status,
+            pid=0,
+            exit_code=watch.code,
+            finished_at=now(),
+            restart_count=self.restarts + 1,
+            cgroup=self.confinement.directory,
+            oom_killed=self.confinement.oom_killed,
         )
 
     def _sit_out(self, seconds: float, watch: Watch) -> bool:
@@ -265,11 +283,7 @@ class _Keeper:
     def _pause(self, running: Running, paused: bool) -> None:
         state = self.container.stored_state()
         status = step(state.status, Event.PAUSE if paused else Event.UNPAUSE)
-        if not paused:
-            freeze.resume(running.pid)
-        elif not freeze.stop(running.pid):
-            freeze.resume(running.pid)
-            raise RootlessError(f"container {self.container.name} makes processes faster than they can be stopped")
+        self.confinement.set_paused(paused)
         self._write(state, status=status)
         self.container.emit("pause" if paused else "unpause")
 
@@ -287,6 +301,8 @@ class _Keeper:
             finished_at=now(),
             error=watch.error,
             stopped=watch.stopped,
+            cgroup=self.confinement.directory,
+            oom_killed=self.confinement.oom_killed,
         )
         self.container.try_to_write_state(ended)
         if self.container.spec.auto_remove:

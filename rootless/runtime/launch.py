@@ -13,10 +13,14 @@ from . import execkeeper, keeper, stream
 
 @dataclass(frozen=True)
 class Started:
-    """A container that runs, and the connection over which its input and output go and its end is told."""
+    """A container that runs, and the connection over which its input and output go and its end is told.
+
+    `warnings`: what was asked for and does not hold here, each a line.
+    """
 
     container_id: str
     connection: stream.Connection
+    warnings: tuple[str, ...] = ()
 
 
 def launch(order: keeper.Order) -> Started:
@@ -42,8 +46,8 @@ def _fork(body: Callable[[stream.Connection], NoReturn]) -> Started:
         body(theirs)
     theirs.close()
     match ours.receive():
-        case stream.Started(container_id):
-            return Started(container_id, ours)
+        case stream.Started(container_id, warnings):
+            return Started(container_id, ours, warnings)
         case stream.StartFailed(message, hint, exit_code, trace):
             raise _failure(message, hint, exit_code, trace)
         case _:

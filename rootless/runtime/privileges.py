@@ -46,6 +46,8 @@ def drop(program: Program, user: User) -> None:
     """
     for limit in program.ulimits:
         _limit(limit)
+    if program.affinity:
+        _bind(program.affinity)
     if program.no_new_privileges:
         process.prctl(process.PR_SET_NO_NEW_PRIVS, 1)
     elif program.filter is not None:
@@ -61,6 +63,15 @@ def drop(program: Program, user: User) -> None:
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # the change of ids cleared it (prctl(2))
     if program.no_new_privileges and program.filter is not None:
         program.filter.load()
+
+
+def _bind(processors: frozenset[int]) -> None:
+    try:
+        os.sched_setaffinity(0, processors)
+    except OSError as problem:
+        raise UnavailableError(
+            "none of the CPUs of --cpuset-cpus may be used", hint=f"there are: {sorted(os.sched_getaffinity(0))}"
+        ) from problem
 
 
 def _limit(limit: Ulimit) -> None:

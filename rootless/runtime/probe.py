@@ -21,6 +21,7 @@ from ..idmap import detect
 from ..paths import Paths
 from . import enter
 from .bundle import main_program
+from .cgroup import forker
 from .channel import Channel
 from .program import Program, Stdio
 from .start import Running, begin, end
@@ -48,17 +49,18 @@ def _start(container: Container) -> Running:
     check = container.spec.health
     if check is None:
         raise RootlessError("the container has no health check")
-    program = _program(container, check.argv)
-    namespaces = enter.open_namespaces(container.stored_state())
+    state = container.stored_state()
+    program = _program(container, check.argv, state.cgroup)
+    namespaces = enter.open_namespaces(state)
 
     def body(stdio: Stdio, channel: Channel) -> NoReturn:
         enter.run(program, namespaces, stdio, channel)
 
-    return begin(body, program, None, keep_namespaces=False)
+    return begin(body, program, None, keep_namespaces=False, fork=forker(state.cgroup))
 
 
-def _program(container: Container, argv: tuple[str, ...]) -> Program:
-    main_one = main_program(container.spec, container.paths, detect(), (24, 80), debug=False)
+def _program(container: Container, argv: tuple[str, ...], cgroup: str) -> Program:
+    main_one = main_program(container.spec, container.paths, detect(), (24, 80), False, cgroup)
     return replace(main_one, argv=argv, tty=False, stdin_open=False, init=False)
 
 

@@ -11,6 +11,7 @@ import fcntl
 import os
 import signal
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -44,6 +45,8 @@ class Program:
         window: (rows, columns) of the terminal at its start.
         filter: the compiled seccomp program; None for none.
         debug: send tracebacks along with failures.
+        affinity: the processors that it may run on; empty for all.
+        oom_score_adj: 0 for the caller's own.
     """
 
     argv: tuple[str, ...]
@@ -61,6 +64,15 @@ class Program:
     idmap: IdMap
     window: tuple[int, int]
     debug: bool
+    affinity: frozenset[int] = frozenset()
+    oom_score_adj: int = 0
+
+
+def adjust_oom_score(program: Program) -> None:
+    """For this process and those it will make. While it is dumpable: later its files in /proc are the real root's."""
+    if program.oom_score_adj:
+        with suppress(PermissionError):  # whoever asked for the start is told (confinement.py)
+            process.set_oom_score_adj(program.oom_score_adj)
 
 
 def report(program: Program, channel: Channel, problem: BaseException) -> None:

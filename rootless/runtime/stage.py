@@ -19,13 +19,18 @@ from ..kernel import process
 from . import init
 from .bundle import Bundle
 from .channel import Channel, Cloned, Failed
-from .program import Stdio
+from .program import Stdio, adjust_oom_score
 
 
-def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel) -> NoReturn:
-    """The body of the stage, in a child of the monitor."""
+def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel, outside: int) -> NoReturn:
+    """The body of the stage, in a child of the monitor.
+
+    Args:
+        outside: a descriptor on the monitor's cgroup, where the stage itself is in the container's; else -1.
+    """
     code = 1
     try:
+        adjust_oom_score(bundle.program)
         os.chdir(bundle.store)  # drivers and binds name the store's files relative to it, whoever may not search above
         room.enter(room_fd)
         # Root's change of ids made the process undumpable, and its /proc files the real root's (proc(5)): PID 1, a copy
@@ -38,7 +43,7 @@ def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel) -> NoRetur
                 connections[1].close()
             init.run(bundle, stdio, channel, connections[0] if connections else None)
         _write_maps(pid, bundle)
-        server = _start_server(pid, bundle, connections[1]) if connections else 0
+        server = _start_server(pid, bundle, connections[1], outside) if connections else 0
         channel.send(Cloned(pid, server))
         code = 0
     except BaseException as problem:  # whatever it was, the monitor must hear of it: this process has no other way out
@@ -53,11 +58,12 @@ def _write_maps(pid: int, bundle: Bundle) -> None:
     Path(f"/proc/{pid}/gid_map").write_text(map_text(nested.gids))
 
 
-def _start_server(pid: int, bundle: Bundle, connection: socket.socket) -> int:
+def _start_server(pid: int, bundle: Bundle, connection: socket.socket, outside: int) -> int:
     """The file system's process: in the container's user namespace, where its ids are real, and in none other of its
-    namespaces. Inside the mount or pid namespace it would keep them alive, or be killed before its clients."""
+    namespaces. Inside the mount or pid namespace it would keep them alive, or be killed before its clients. In the
+    container's cgroup it would be frozen with its clients, and whoever looks at their files from outside would hang."""
     user = ns.open_namespace(pid, ns.CLONE_NEWUSER)
-    server = ns.clone(ns.CLONE_PARENT)
+    server = _clone_outside(outside)
     if server == 0:
         try:
             ns.setns(user, ns.CLONE_NEWUSER)
@@ -67,3 +73,11 @@ def _start_server(pid: int, bundle: Bundle, connection: socket.socket) -> int:
             os._exit(1)
     os.close(user)
     return server
+
+
+def _clone_outside(cgroup: int) -> int:
+    try:
+        return ns.clone(ns.CLONE_PARENT, cgroup)
+    except OSError:
+        # As a subordinate id, which real root's containers have, this process may not leave the container's cgroup.
+        return ns.clone(ns.CLONE_PARENT)

@@ -62,12 +62,20 @@ Stage = Callable[[Stdio, Channel], NoReturn]
 """What runs in the forked stage: makes the process that becomes the command, as a child of the caller."""
 
 
-def begin(stage: Stage, program: Program, client: Connection | None, *, keep_namespaces: bool) -> Running:
+def begin(
+    stage: Stage,
+    program: Program,
+    client: Connection | None,
+    *,
+    keep_namespaces: bool,
+    fork: Callable[[], int] = os.fork,
+) -> Running:
     """Have `stage` start `program`.
 
     Args:
         client: on whose behalf; its death before the start ends the start. None for a restart, which is nobody's.
         keep_namespaces: hold descriptors on the new process's namespaces.
+        fork: makes the stage's process, in the cgroup that the new process shall be in.
 
     Raises:
         StartError: what the stage or the new process reported; both are gone.
@@ -75,7 +83,7 @@ def begin(stage: Stage, program: Program, client: Connection | None, *, keep_nam
     """
     pipes, stdio = _make_pipes(program)
     channel, far = Channel.pair()
-    stage_pid = os.fork()
+    stage_pid = fork()
     if stage_pid == 0:
         channel.close()  # PID 1 must see the end of the channel when the monitor dies, not its own copy of this side
         stage(stdio, far)

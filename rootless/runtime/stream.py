@@ -27,9 +27,13 @@ class Message(msgspec.Struct, frozen=True, tag=True):
 
 
 class Started(Message, frozen=True, tag=True):
-    """The command runs. From now on the container does not depend on the command that started it."""
+    """The command runs. From now on the container does not depend on the command that started it.
+
+    `warnings`: what was asked for and does not hold here.
+    """
 
     id: str
+    warnings: tuple[str, ...] = ()
 
 
 class StartFailed(Message, frozen=True, tag=True):

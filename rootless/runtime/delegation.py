@@ -1,0 +1,67 @@
+"""Why a controller can't be had, and the line by which an administrator would change that."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from ..kernel import cgroup as kernel
+from . import systemd
+
+UNIFIED = "an administrator can boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line"
+DROP_IN = "/etc/systemd/system/user@.service.d/delegate.conf"
+
+
+def explain(controllers: frozenset[str]) -> str:
+    """What is missing for these controllers, and what to do about it; a part of one line."""
+    home = kernel.own()
+    names = ", ".join(sorted(controllers))
+    if home is None:
+        return f"no cgroup of version 2 can be seen here; {UNIFIED}"
+    if absent := controllers - kernel.controllers(_top(home)):
+        return f"cgroup version 2 does not have {', '.join(sorted(absent))} here; {UNIFIED}"
+    if os.path.isdir("/run/systemd/system"):
+        return _explain_systemd(names)
+    if os.access(home / "cgroup.procs", os.W_OK) and os.access(home, os.W_OK):
+        where = shlex.quote(str(home))
+        move = f"for p in $(cat {where}/cgroup.procs); do echo $p > {where}/shell/cgroup.procs; done"
+        return f"your cgroup {home} has processes of its own; you can run: mkdir {where}/shell; {move}"
+    return f"no cgroup with {names} is delegated to you; {_delegate(_top(home), controllers)}"
+
+
+def _explain_systemd(names: str) -> str:
+    if not systemd.sockets():
+        linger = f"an administrator can run: loginctl enable-linger {_user()}"
+        return f"no service manager of yours is running, as a login (not su or sudo) starts one; {linger}"
+    line = f"mkdir -p {os.path.dirname(DROP_IN)} && printf '[Service]\\nDelegate=yes\\n' > {DROP_IN}"
+    remedy = f"an administrator can run: {line} && systemctl daemon-reload; then log in anew"
+    return f"systemd does not delegate {names} to you; {remedy}"
+
+
+def _delegate(top: Path, controllers: frozenset[str]) -> str:
+    """A cgroup for the user, with a leaf for the user's shell."""
+    enable = " ".join(f"+{name}" for name in sorted(controllers))
+    place = shlex.quote(str(top / f"rootless-{_user()}"))
+    return (
+        f"an administrator can run: mkdir -p {place}/shell; chown -R {_user()} {place}; echo '{enable}' > "
+        f"{shlex.quote(str(top))}/cgroup.subtree_control; echo PID-OF-YOUR-SHELL > {place}/shell/cgroup.procs"
+    )
+
+
+def _top(directory: Path) -> Path:
+    """The highest cgroup that can be seen from here."""
+    for above in directory.parents:
+        if not (above / "cgroup.procs").exists():
+            break
+        directory = above
+    return directory
+
+
+def _user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
