@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
 from ..container.record import LogConfig
 from ..runtime.logs import JSON_FILE, check_options
 
-_OPTIONS = (
+LOG_OPTIONS = (
     click.option("--log-driver", default=JSON_FILE, metavar="STRING", help="Logging driver for the container"),
-    click.option("--log-opt", "log_opts", multiple=True, metavar="LIST", help="Log driver options"),
+    click.option("--log-opt", multiple=True, metavar="LIST", help="Log driver options"),
 )
-
-
-def log_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a command with both."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+"""The decorators, to be laid around a command that takes `log_driver` and `log_opt`."""
 
 
 def read_log_options(driver: str, texts: Sequence[str]) -> LogConfig:
