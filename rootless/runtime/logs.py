@@ -220,7 +220,7 @@ class LogWriter:
             return
         if self._fd >= 0:
             os.close(self._fd)
-            self._fd = -1
+        self._fd, self._size = -1, 0
 
     def _first_free(self) -> int:
         """The number that the files before it may move up to; the highest one allowed when all are taken."""

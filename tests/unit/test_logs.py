@@ -135,6 +135,21 @@ def test_rotation_keeps_the_newest_files(log: Path, files: int) -> None:
     assert len(kept) >= (files - 1) * 10
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 1000, 100_000])
+def test_every_file_but_the_last_is_full(log: Path, chunk: int) -> None:
+    """Also when a container writes much at once."""
+    writer = LogWriter(log, LogOptions(max_size=1000, max_files=100))
+    data = b"".join(b"line %d\n" % number for number in range(300))
+    for start in range(0, len(data), chunk):
+        writer.write(1, data[start : start + chunk])
+    writer.close()
+    sizes = {path.name: path.stat().st_size for path in log.parent.iterdir()}
+    del sizes["log"]
+    assert len(sizes) > 20
+    assert all(1000 <= size < 1100 for size in sizes.values())
+    assert read(log) == [f"line {number}\n" for number in range(300)]
+
+
 def test_rotation_goes_on_after_a_restart(log: Path) -> None:
     """Each run of a container has a writer of its own; the limit is that of the file."""
     options = LogOptions(max_size=1000, max_files=3)
