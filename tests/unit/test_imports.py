@@ -16,7 +16,9 @@ def imported(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["ps", "images", "inspect", "rm", "rmi", "run"])
+@pytest.mark.parametrize(
+    "module", ["ps", "images", "inspect", "rm", "rmi", "run", "pull", "push", "save", "login", "system_df"]
+)
 def test_commands_stay_light(module: str) -> None:
     assert imported(f"import rootless.cli.main; import rootless.cli.{module}").isdisjoint(HEAVY)
 
