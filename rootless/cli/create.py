@@ -8,6 +8,7 @@ import click
 
 from .container_options import container_options, read_options
 from .context import Context
+from .obtain import obtain, obtain_options, read_obtain
 from .options import Command
 from .resource_options import read_resources, resource_options
 from .run import require_absent, write_cidfile
@@ -16,6 +17,7 @@ from .run import require_absent, write_cidfile
 @click.command(cls=Command, at_least=1, interspersed=False, short_help="Create a new container")
 @container_options
 @resource_options
+@obtain_options
 @click.argument("image", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -25,8 +27,10 @@ def create(ctx: click.Context, /, image: str, name: str, cidfile: str, **given: 
 
     context: Context = ctx.obj
     resources = read_resources(given)
+    wanted = read_obtain(given)
     options = read_options(detach=False, resources=resources, **given)
     require_absent(cidfile)
+    obtain(context, image, wanted)
     container = lifecycle.create(context.engine, options, image, name)
     write_cidfile(cidfile, container.id)
     print(container.id)

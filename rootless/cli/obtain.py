@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,40 +35,47 @@ def obtain_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def obtain(
-    context: Context,
-    name: str,
-    *,
-    pull: Policy,
-    quiet: bool,
-    platform: str,
-    tls_verify: bool | None,
-    authfile: str,
-) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """What these options say."""
+
+    pull: Policy
+    quiet: bool
+    platform: str
+    tls_verify: bool | None
+    authfile: str
+
+
+def read_obtain(given: dict[str, Any]) -> Wanted:
+    """Take these options out of what a command was given."""
+    return Wanted(**{field.name: given.pop(field.name) for field in fields(Wanted)})
+
+
+def obtain(context: Context, name: str, wanted: Wanted) -> None:
     """See that the image is in the store.
 
     A pull works in a child: it needs trio and threads, and a process that has had those must not fork a monitor.
 
     Raises:
-        NotFoundError: it is nowhere, or `pull` is never.
+        NotFoundError: it is nowhere, or was not to be pulled.
     """
-    options = pull_options(context, platform, tls_verify=tls_verify, authfile=authfile)
+    if wanted.pull != "always" and not wanted.platform:
+        try:
+            context.images.resolve(name)
+        except NotFoundError:
+            if wanted.pull == "never":
+                raise
+        else:
+            return
+    options = pull_options(context, wanted.platform, tls_verify=wanted.tls_verify, authfile=wanted.authfile)
 
     def missing() -> None:
         print(f"Unable to find image '{name}' locally", file=sys.stderr, flush=True)
 
     def work() -> None:
-        from ..image import obtain as image_obtain
+        from ..image.obtain import ensure
 
-        with progress.shown(sys.stderr, quiet=quiet) as tell:
-            image_obtain.ensure(context.images, detect(), name, pull, options=options, tell=tell, missing=missing)
+        with progress.shown(sys.stderr, quiet=wanted.quiet) as tell:
+            ensure(context.images, detect(), name, wanted.pull, options=options, tell=tell, missing=missing)
 
-    if pull != "always" and not platform:
-        try:
-            context.images.resolve(name)
-        except NotFoundError:
-            if pull == "never":
-                raise
-        else:
-            return
     child.call(work, "the pull")

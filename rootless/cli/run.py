@@ -14,6 +14,7 @@ from ..paths import Paths, private_directory
 from . import streams
 from .container_options import container_options, read_options
 from .context import Context
+from .obtain import obtain, obtain_options, read_obtain
 from .options import Command
 from .resource_options import read_resources, resource_options
 
@@ -31,6 +32,7 @@ from .resource_options import read_resources, resource_options
 @streams.detach_keys_option
 @container_options
 @resource_options
+@obtain_options
 @click.argument("image", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -51,11 +53,13 @@ def run(
 
     context: Context = ctx.obj
     resources = read_resources(given)
+    wanted = read_obtain(given)
     options = read_options(detach=detach, resources=resources, **given)
     streams.parse_keys(detach_keys)
     if not detach:
         streams.require_terminal(tty=options.tty, interactive=options.interactive)
     require_absent(cidfile)
+    obtain(context, image, wanted)
     engine = context.engine
     if engine.idmap.single:
         reason = engine.idmap.reason

@@ -26,7 +26,7 @@ IMAGE = "busybox:latest"
         (("run",), 1, "'rootless run' requires at least 1 argument"),
         (("rm",), 1, "'rootless rm' requires at least 1 argument"),
         (("ps", "x"), 1, "'rootless ps' accepts no arguments"),
-        (("run", "--rm", "nosuch:latest", "true"), 125, "No such image: nosuch:latest"),
+        (("run", "--rm", "--pull", "never", "nosuch:latest", "true"), 125, "No such image: nosuch:latest"),
         (("run", "--rm", "UPPER", "true"), 125, "must be lowercase"),
         (("run", "--rm", "-u", "nosuch", IMAGE, "true"), 125, "unable to find user nosuch"),
         (("run", "--rm", "-u", "70000", IMAGE, "true"), 125, "outside the container's ids"),
@@ -96,3 +96,12 @@ def test_help_goes_to_standard_output(rootless: Rootless) -> None:
         done = rootless(*words)
         assert done.returncode == 0
         assert b"Usage:" in done.stdout
+
+
+def test_an_image_that_is_not_here_is_looked_for(rootless: Rootless) -> None:
+    """The registry of the name can't be there: the loopback address refuses at once."""
+    done = rootless("run", "--rm", "127.0.0.1:9/nosuch:latest", "true")
+    assert done.returncode == 125
+    first, second = done.stderr.decode().splitlines()
+    assert first == "Unable to find image '127.0.0.1:9/nosuch:latest' locally"
+    assert "127.0.0.1:9" in second
