@@ -14,6 +14,7 @@ from ..container.health import Check
 from ..container.record import Ulimit
 from ..container.spec import Options
 from ..errors import NotFoundError, RootlessError, UsageError
+from .log_options import LOG_OPTIONS, read_log_options
 
 _OPTIONS = (
     click.option("--name", default="", help="Assign a name to the container"),
@@ -43,6 +44,7 @@ _OPTIONS = (
     click.option("--health-timeout", metavar="DURATION", help="Maximum time to allow one check to run (default 30s)"),
     click.option("--no-healthcheck", is_flag=True, help="Disable any container-specified HEALTHCHECK"),
     click.option("--restart", default="no", metavar="STRING", help="Restart policy to apply when a container exits"),
+    *LOG_OPTIONS,
     click.option("--stop-signal", default="", metavar="STRING", help="Signal to stop the container"),
     click.option("--stop-timeout", default=10, metavar="INT", help="Timeout (in seconds) to stop a container"),
     click.option("--init", is_flag=True, help="Run an init that forwards signals and reaps processes"),
@@ -93,6 +95,7 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         health=Check(**({"test": ()} | health)),
         health_set=tuple(health),
         restart_retries=retries,
+        log=read_log_options(given.pop("log_driver"), given.pop("log_opt")),
         tmpfs=dict(_tmpfs(text) for text in given.pop("tmpfs")),
         shm_size=size(given.pop("shm_size"), "--shm-size") or DEFAULT_SHM_SIZE,
         ulimits=tuple(ulimit(text) for text in given.pop("ulimit")),

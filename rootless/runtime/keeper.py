@@ -30,7 +30,7 @@ from . import control, restart, stage, stream
 from .bundle import assemble
 from .channel import Channel
 from .confinement import Confinement
-from .logs import LogWriter
+from .logs import LogWriter, log_options
 from .program import Stdio
 from .start import ClientGoneError, Running, StartError, begin, end
 from .watch import Watch
@@ -202,7 +202,8 @@ class _Keeper:
         delay, self.restarts = restart.Delay(), 0
         while True:
             began = time.monotonic()
-            watch = Watch(running, LogWriter(self.container.directory / "log"), clients)
+            log = LogWriter(self.container.directory / "log", log_options(self.container.spec))
+            watch = Watch(running, log, clients)
             watch.until_the_end(self.order.stdin, self._monitor, self._note)
             watch.tell_end()  # as in Docker, whoever was attached saw this run and not the next
             if not self.restarting:
