@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from importlib import import_module
 from typing import NoReturn
 
@@ -30,6 +29,8 @@ class _Rootless(Group):
             return super().invoke(ctx)
         except RootlessError as problem:
             if ctx.obj is not None and ctx.obj.debug:
+                import traceback
+
                 traceback.print_exception(problem)
             raise
 

@@ -7,7 +7,7 @@ command leaves both running, as in Docker; the end of the container ends them.
 from __future__ import annotations
 
 import os
-import traceback
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def run(order: ExecOrder, client: stream.Connection) -> NoReturn:
         tell_failure(client, problem, order.debug)
     except Exception as problem:
         with suppress(OSError):
-            traceback.print_exc()
+            sys.excepthook(type(problem), problem, problem.__traceback__)
         tell_failure(client, RootlessError(f"the process's monitor failed: {problem!r}"), order.debug)
     finally:
         os._exit(code)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ def run(order: Order, client: stream.Connection) -> NoReturn:
         tell_failure(client, problem, order.debug)
     except Exception as problem:
         with suppress(OSError):  # standard error is a file of the store: its disk may be full
-            traceback.print_exc()
+            sys.excepthook(type(problem), problem, problem.__traceback__)
         tell_failure(client, RootlessError(f"the monitor failed: {problem!r}"), order.debug)
     finally:
         os._exit(code)
@@ -81,7 +80,11 @@ def run(order: Order, client: stream.Connection) -> NoReturn:
 def tell_failure(client: stream.Connection, problem: RootlessError, debug: bool) -> None:
     """Tell the command why nothing was started."""
     code = problem.exit_code if isinstance(problem, StartError) else 125
-    trace = getattr(problem, "traceback", "") or (traceback.format_exc() if debug else "")
+    trace = getattr(problem, "traceback", "")
+    if debug and not trace:
+        import traceback
+
+        trace = traceback.format_exc()
     with suppress(OSError):
         client.send(stream.StartFailed(problem.message, problem.hint, code, trace))
 

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import signal
-import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
@@ -77,7 +76,11 @@ def adjust_oom_score(program: Program) -> None:
 
 def report(program: Program, channel: Channel, problem: BaseException) -> None:
     """Tell the monitor why there is no command; there is no caller above who could."""
-    trace = traceback.format_exc() if program.debug else ""
+    trace = ""
+    if program.debug:
+        import traceback  # `begin` has seen to it that this needs no file
+
+        trace = traceback.format_exc()
     if isinstance(problem, RootlessError):
         code = problem.exit_code if isinstance(problem, CommandError) else 125
         channel.send(Failed(problem.message, problem.hint, code, trace))

@@ -81,6 +81,8 @@ def begin(
         StartError: what the stage or the new process reported; both are gone.
         ClientGoneError: see there; likewise.
     """
+    if program.debug:
+        import traceback  # noqa: F401 - the new process may need it when it can't import any more
     pipes, stdio = _make_pipes(program)
     channel, far = Channel.pair()
     stage_pid = fork()

@@ -180,12 +180,15 @@ def test_kill_is_for_good_even_with_a_policy(rootless: Rootless) -> None:
 
 
 def test_two_attached_at_once_see_the_same(rootless: Rootless) -> None:
+    (rootless.paths.run / "events").unlink(missing_ok=True)
     script = "read go; for i in 1 2 3; do echo $i; done"
     rootless.ok("run", "-di", "--name", "shared", IMAGE, "sh", "-c", script)
     first, second = (
         rootless.popen("attach", "shared", stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)
     )
-    time.sleep(0.6)  # until both are attached: nothing of the container tells
+    noted = rootless.paths.run / "events"
+    wait_for(lambda: noted.read_text().count('"Action":"attach"') == 2, "both being attached")
+    time.sleep(0.3)  # their requests are on their way; nothing tells when the monitor has taken them
     assert first.stdin is not None
     first.stdin.write(b"go\n")
     first.stdin.flush()
