@@ -7,8 +7,8 @@ from datetime import datetime
 
 import click
 
+from ..container.container import Container
 from ..container.query import has_label
-from ..container.store import Container
 from . import image_common
 from .confirm import confirmed
 from .context import Context

@@ -14,7 +14,7 @@ from ..errors import InvalidError, UsageError
 from .template import Map, NilList, NilMap
 
 if TYPE_CHECKING:
-    from ..container.store import Container
+    from ..container.container import Container
     from ..image import spec
     from ..image.reference import Reference
     from ..image.remove import Use

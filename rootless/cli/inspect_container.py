@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..container.container import Container
 from ..container.health import Check, Health
 from ..container.record import Resources, Spec, State
 from ..container.state import ALIVE, Status
-from ..container.store import Container
 
 NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time, which Docker prints for what has not happened."""
@@ -104,6 +104,7 @@ def _host_config(spec: Spec) -> dict[str, Any]:
         "Privileged": spec.privileged,
         "ReadonlyRootfs": spec.read_only,
         "SecurityOpt": security or None,
+        **({"StorageOpt": spec.storage_opt} if spec.storage_opt else {}),
         "ShmSize": spec.shm_size,
         **_resources(spec.resources),
         "Tmpfs": spec.tmpfs,

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import click
 
+from ..container.container import Container
 from ..container.state import ALIVE, Status
-from ..container.store import Container
 from ..errors import ConflictError, UnavailableError
 from ..runtime.changes import Changes
 from ..runtime.log_reader import LogReader, Part

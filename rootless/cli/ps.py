@@ -21,8 +21,8 @@ from .image_common import parse_filters
 from .options import Command
 
 if TYPE_CHECKING:
+    from ..container.container import Container
     from ..container.record import Spec, State
-    from ..container.store import Container
 
 TABLE = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
 RAW = """\

@@ -19,8 +19,8 @@ from .format import Field, human_size, listing, print_rows
 from .options import Command
 
 if TYPE_CHECKING:
+    from ..container.container import Container
     from ..container.record import State
-    from ..container.store import Container
     from ..runtime.usage import Usage
 
 INTERVAL = 1.0

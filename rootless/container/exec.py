@@ -9,10 +9,10 @@ from ..kernel.caps import supported
 from ..runtime import enter, execkeeper, launch, limits
 from ..runtime.bundle import main_program
 from ..runtime.program import Program
+from .container import Container
 from .lifecycle import Engine
 from .spec import merge_environment
 from .state import ALIVE, Status
-from .store import Container
 
 
 @dataclass(frozen=True)

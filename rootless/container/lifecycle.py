@@ -23,9 +23,10 @@ from ..storage import drivers
 from ..storage.driver import StorageDriver
 from ..storage.layers import Layers, LayerSource, let_through
 from . import names, signals, spec
+from .container import Container, Hold, kill_if_same, signal_if_same
 from .record import Record, State, now
 from .state import ALIVE, Status
-from .store import Container, Containers, Hold, kill_if_same, signal_if_same
+from .store import Containers
 
 KILL_TIMEOUT = 10.0
 """Seconds in which a killed container's monitor has to finish."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from ..errors import ConflictError, InvalidError, UnavailableError
 from ..kernel.process import machine_id
+from .container import Container
 from .record import State
 from .state import ALIVE, Status
-from .store import Container
 
 _RENAMED_COLUMN = re.compile(r"\s([^\s=]*)=\s*(PID\S*)")
 """`-o comm=PID`: another column under the name that the processes are told apart by."""

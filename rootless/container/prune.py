@@ -9,9 +9,9 @@ from .. import room
 from ..errors import RootlessError
 from ..storage.usage import tree_size
 from . import lifecycle
+from .container import Container
 from .lifecycle import Engine
 from .state import ALIVE
-from .store import Container
 
 
 @dataclass

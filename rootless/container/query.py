@@ -12,9 +12,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import InvalidError, NotFoundError
+from .container import Container
 from .record import State
 from .state import ALIVE, Status
-from .store import Container, Containers
+from .store import Containers
 
 if TYPE_CHECKING:
     from ..image.store import ImageStore

@@ -16,7 +16,8 @@ from .processes import pids
 from .record import Resources, Spec, State
 from .resources import changed
 from .state import ALIVE
-from .store import Container, Containers
+from .container import Container
+from .store import Containers
 
 
 def update(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..container import capabilities
+from ..container.container import Container
 from ..container.record import Record, Spec
-from ..container.store import Container
 from ..errors import ConflictError
 from ..idmap import IdMap
 from ..kernel import mount as m

@@ -6,7 +6,7 @@ import os
 import select
 from contextlib import suppress
 
-from ..container.store import Container
+from ..container.container import Container
 from ..kernel import inotify, process
 
 _MASK = (

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from ..container import processes
+from ..container.container import Container
 from ..container.record import Resources
-from ..container.store import Container
 from ..errors import RootlessError
 from ..idmap import IdMap
 from ..kernel import cgroup as kernel

@@ -18,10 +18,11 @@ import msgspec
 
 from .. import idmap as ids
 from .. import room
+from ..container.container import Container, Hold
 from ..container.health import Health, Result, after
 from ..container.record import State, now
 from ..container.state import Event, step
-from ..container.store import Container, Containers, Hold
+from ..container.store import Containers
 from ..errors import RootlessError
 from ..kernel import process
 from ..paths import Paths

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+from ..container.container import Container
 from ..container.health import MAX_OUTPUT
-from ..container.store import Container, Containers
+from ..container.store import Containers
 from ..errors import RootlessError
 from ..idmap import detect
 from ..paths import Paths

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from rootless.container import store
+from rootless.container.container import Container
 from rootless.container.record import Record, Spec, State
 from rootless.container.state import Status
-from rootless.container.store import Container, Containers
+from rootless.container.store import Containers
 from rootless.errors import ConflictError, InvalidError, NotFoundError
 from rootless.paths import Paths
 
