@@ -313,6 +313,10 @@ class _Pull:
             taken.verify(layer.size)
             await trio.to_thread.run_sync(taken.publish, self.store.blobs)
             self.tell(Step(layer.digest, "Download complete"))
+        except BaseException:
+            if not taken.position:
+                taken.discard()
+            raise
         finally:
             taken.close()
 
