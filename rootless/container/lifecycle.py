@@ -317,15 +317,16 @@ def _ask(engine: Engine, container: Container, request: stream.Pause | stream.Un
 
 def wait(engine: Engine, container: Container) -> int:
     """Wait for the end of a container; its exit code. One that does not run gives its last one at once."""
-    state = container.state()
-    if state.status in ALIVE:
+    while (state := container.state()).status in ALIVE:
         with suppress(ConflictError):
             connection = control.ask(engine.paths, container.id, stream.Wait())
             answer = connection.receive()
             connection.close()
             if isinstance(answer, stream.Exited):
                 return answer.exit_code
-    return container.state().exit_code
+        # Nobody listens in this moment, or the monitor was killed and has not let go of its lock yet.
+        time.sleep(0.01)
+    return state.exit_code
 
 
 def remove(engine: Engine, container: Container, *, force: bool = False) -> None:
