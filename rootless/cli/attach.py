@@ -23,7 +23,7 @@ from .options import Command
 @click.pass_context
 def attach(ctx: click.Context, /, container: str, no_stdin: bool, sig_proxy: bool, detach_keys: str) -> int:
     """Attach this terminal to a running CONTAINER: its output from now on, and input, if it was created with -i."""
-    from ..container import lifecycle
+    from ..container import operate
     from ..runtime.attach import Detached, redraw
 
     context: Context = ctx.obj
@@ -31,7 +31,7 @@ def attach(ctx: click.Context, /, container: str, no_stdin: bool, sig_proxy: boo
     stdin = found.spec.stdin_open and not no_stdin
     streams.parse_keys(detach_keys)
     streams.require_terminal(tty=found.spec.tty, interactive=stdin)
-    connection = lifecycle.attach(context.engine, found, stdin=stdin)
+    connection = operate.attach(found, stdin=stdin)
     if found.spec.tty:
         redraw(connection)
     try:

@@ -35,11 +35,11 @@ def rm(ctx: click.Context, containers: tuple[str, ...], force: bool) -> int:
 
 
 def _remove(context: Context, text: str, force: bool) -> None:
-    from ..container import lifecycle
+    from ..container import operate
 
     try:
         container = context.containers.resolve(text)
     except StoreError:
         context.containers.remove_directory(context.containers.id_of(text))
         return
-    lifecycle.remove(context.engine, container, force=force)
+    operate.remove(context.containers, container, force=force)

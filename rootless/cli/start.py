@@ -46,7 +46,7 @@ def _start(context: Context, text: str) -> None:
 
 
 def _start_attached(context: Context, text: str, interactive: bool, keys: str, proxy: bool) -> int:
-    from ..container import lifecycle
+    from ..container import lifecycle, operate
     from ..runtime.attach import Detached, redraw
 
     container = context.containers.resolve(text)
@@ -55,7 +55,7 @@ def _start_attached(context: Context, text: str, interactive: bool, keys: str, p
     streams.require_terminal(tty=spec.tty, interactive=stdin)
     started = lifecycle.start(context.engine, container, attached=True, stdin=stdin, window=streams.window())
     if started is None:
-        connection = lifecycle.attach(context.engine, container, stdin=stdin)
+        connection = operate.attach(container, stdin=stdin)
         if spec.tty:
             redraw(connection)
     else:

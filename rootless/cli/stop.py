@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from ..container.signals import parse
-from . import streams
 from .context import Context
 from .each import for_each, for_each_at_once
 from .options import Command
@@ -35,13 +34,13 @@ _time_option = click.option(
 @click.pass_context
 def stop(ctx: click.Context, /, containers: tuple[str, ...], number: str, seconds: int | None) -> int:
     """Stop one or more running CONTAINERS: by their stop signal, and after a while by SIGKILL."""
-    from ..container import lifecycle
+    from ..container import operate
 
     context: Context = ctx.obj
     chosen = _signal(number)
 
     def work(name: str) -> None:
-        lifecycle.stop(context.engine, context.containers.resolve(name), chosen, _seconds(seconds))
+        operate.stop(context.containers.resolve(name), chosen, _seconds(seconds))
 
     return for_each_at_once(containers, work)
 
@@ -54,6 +53,7 @@ def stop(ctx: click.Context, /, containers: tuple[str, ...], number: str, second
 def restart(ctx: click.Context, /, containers: tuple[str, ...], number: str, seconds: int | None) -> int:
     """Stop one or more CONTAINERS, if they run, and start them again."""
     from ..container import lifecycle
+    from . import streams
 
     context: Context = ctx.obj
     chosen = _signal(number)
@@ -72,11 +72,11 @@ def restart(ctx: click.Context, /, containers: tuple[str, ...], number: str, sec
 @click.pass_context
 def kill(ctx: click.Context, /, containers: tuple[str, ...], number: str) -> int:
     """Send a signal, SIGKILL if none is named, to PID 1 of each of CONTAINERS."""
-    from ..container import lifecycle
+    from ..container import operate
 
     context: Context = ctx.obj
     chosen = parse(number)
-    return for_each(containers, lambda name: lifecycle.kill(context.engine, context.containers.resolve(name), chosen))
+    return for_each(containers, lambda name: operate.kill(context.containers.resolve(name), chosen))
 
 
 @click.command(cls=Command, at_least=1, short_help="Pause all processes within one or more containers")
@@ -84,10 +84,10 @@ def kill(ctx: click.Context, /, containers: tuple[str, ...], number: str) -> int
 @click.pass_context
 def pause(ctx: click.Context, /, containers: tuple[str, ...]) -> int:
     """Let no process of CONTAINERS run until `unpause`."""
-    from ..container import lifecycle
+    from ..container import operate
 
     context: Context = ctx.obj
-    return for_each(containers, lambda name: lifecycle.pause(context.engine, context.containers.resolve(name)))
+    return for_each(containers, lambda name: operate.pause(context.containers.resolve(name)))
 
 
 @click.command(cls=Command, at_least=1, short_help="Unpause all processes within one or more containers")
@@ -95,7 +95,7 @@ def pause(ctx: click.Context, /, containers: tuple[str, ...]) -> int:
 @click.pass_context
 def unpause(ctx: click.Context, /, containers: tuple[str, ...]) -> int:
     """Let the processes of paused CONTAINERS run again."""
-    from ..container import lifecycle
+    from ..container import operate
 
     context: Context = ctx.obj
-    return for_each(containers, lambda name: lifecycle.unpause(context.engine, context.containers.resolve(name)))
+    return for_each(containers, lambda name: operate.unpause(context.containers.resolve(name)))

@@ -18,13 +18,13 @@ from .options import Command
 @click.pass_context
 def wait(ctx: click.Context, containers: tuple[str, ...]) -> int:
     """Wait until each of the CONTAINERS has stopped, one after the other, and print its exit code."""
-    from ..container import lifecycle
+    from ..container import operate
 
     context: Context = ctx.obj
     code = 0
     for name in containers:
         try:
-            ended = lifecycle.wait(context.engine, context.containers.resolve(name))
+            ended = operate.wait(context.containers.resolve(name))
         except RootlessError as problem:
             print(f"rootless: {problem}", file=sys.stderr)
             code = 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from .. import room
 from ..errors import RootlessError
 from ..storage.usage import tree_size
-from . import lifecycle
+from . import operate
 from .container import Container
 from .lifecycle import Engine
 from .state import ALIVE
@@ -37,7 +37,7 @@ def prune(engine: Engine, chosen: Callable[[Container], bool]) -> Pruned:
             continue
         try:
             size = _size(engine, container)
-            lifecycle.remove(engine, container)
+            operate.remove(engine.containers, container)
         except RootlessError as problem:
             result.failures.append(problem)
         else:

@@ -1,0 +1,180 @@
+"""What is done to a container that is there: attach to it, stop, kill, pause it, wait for it, remove it.
+
+These verbs speak to its monitor, or to its processes. They start nothing, and so need nothing of what a start needs.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import suppress
+
+from ..errors import ConflictError, NotFoundError
+from ..kernel.process import machine_id
+from ..runtime import control, stream
+from . import signals
+from .container import Container, kill_if_same, signal_if_same
+from .state import ALIVE, Status
+from .store import Containers
+
+KILL_TIMEOUT = 10.0
+"""Seconds in which a killed container's monitor has to finish."""
+
+MONITOR_TIMEOUT = 5.0
+"""Seconds in which a monitor has to answer."""
+
+
+def attach(container: Container, *, stdin: bool) -> stream.Connection:
+    """Attach to a running container.
+
+    Raises:
+        ConflictError: it is stopped or paused; in Docker's words.
+    """
+    status = container.state().status
+    if status == Status.PAUSED:
+        raise ConflictError("You cannot attach to a paused container, unpause it first")
+    if status not in ALIVE:
+        raise ConflictError("You cannot attach to a stopped container, start it first")
+    connection = control.attach(container.paths, container.id, stdin=stdin)
+    container.emit("attach")
+    return connection
+
+
+def stop(container: Container, number: int | None = None, timeout: float | None = None) -> None:
+    """Send the stop signal, and SIGKILL if that does not end the container in time. Returns when it has ended.
+
+    Args:
+        number: the signal; None for the container's own, SIGTERM if it has none.
+        timeout: seconds until SIGKILL, -1 for never; None for the container's own.
+    """
+    status = container.state().status
+    if status not in ALIVE:
+        return
+    if status == Status.PAUSED:
+        unpause(container)  # or it could not do anything about the signal
+    if number is None:
+        number = _stop_signal(container)
+    if timeout is None:
+        timeout = container.spec.stop_timeout
+    connection = _ask_to_stop(container, number, timeout)
+    if connection is not None:
+        connection.receive()
+        connection.close()
+        container.emit("stop")
+
+
+def _ask_to_stop(container: Container, number: int, timeout: float) -> stream.Connection | None:
+    """Have the monitor stop its container for good; the connection on which it tells the end, None if it has ended.
+
+    Raises:
+        ConflictError: its monitor does not answer.
+    """
+    deadline = time.monotonic() + MONITOR_TIMEOUT
+    while container.state().status in ALIVE:
+        with suppress(ConflictError, TimeoutError):  # nobody listens in this moment
+            connection = control.ask(container.paths, container.id, stream.Stop(number, timeout))
+            connection.messages.settimeout(MONITOR_TIMEOUT)
+            if isinstance(connection.receive(), stream.Done):
+                connection.messages.settimeout(None)
+                return connection
+            connection.close()
+        if time.monotonic() > deadline:
+            raise ConflictError(f"the monitor of container {container.name} does not answer", hint="try rm --force")
+        time.sleep(0.01)
+    return None
+
+
+def kill(container: Container, number: int) -> None:
+    """Send PID 1 a signal. One that ends the container also keeps its restart policy from starting it again.
+
+    Raises:
+        ConflictError: it does not run; in Docker's words.
+    """
+    state = container.state()
+    final = number in (signal.SIGKILL, _stop_signal(container))
+    if final and container.spec.restart != "no" and state.status in ALIVE:
+        if (connection := _ask_to_stop(container, number, -1)) is not None:
+            connection.close()
+    elif state.status not in ALIVE or not signal_if_same(state.pid, state.pid_started, number):
+        raise ConflictError(f"cannot kill container: {container.name}: container {container.id} is not running")
+    container.emit("kill", signal=str(number))
+
+
+def _kill_for_good(container: Container) -> None:
+    """SIGKILL by the monitor, so that no policy starts it again; a monitor that does not answer is killed as well."""
+    try:
+        stop(container, signal.SIGKILL, -1)
+    except ConflictError:
+        state = container.stored_state()
+        kill_if_same(state.monitor, state.monitor_started)
+        kill_if_same(state.pid, state.pid_started)
+
+
+def _stop_signal(container: Container) -> int:
+    text = container.spec.stop_signal
+    return signals.parse(text) if text else int(signal.SIGTERM)
+
+
+def pause(container: Container) -> None:
+    """Let no process of a container run until `unpause`.
+
+    Raises:
+        ConflictError: it does not run, or is paused already.
+    """
+    _ask(container, stream.Pause())
+
+
+def unpause(container: Container) -> None:
+    """Let the processes of a paused container run again.
+
+    Raises:
+        ConflictError: it is not paused.
+    """
+    _ask(container, stream.Unpause())
+
+
+def _ask(container: Container, request: stream.Pause | stream.Unpause) -> None:
+    connection = control.ask(container.paths, container.id, request)
+    answer = connection.receive()
+    connection.close()
+    if isinstance(answer, stream.Refused):
+        raise ConflictError(answer.message)
+
+
+def wait(container: Container) -> int:
+    """Wait for the end of a container; its exit code. One that does not run gives its last one at once."""
+    while (state := container.state()).status in ALIVE:
+        with suppress(ConflictError):
+            connection = control.ask(container.paths, container.id, stream.Wait())
+            answer = connection.receive()
+            connection.close()
+            if isinstance(answer, stream.Exited):
+                return answer.exit_code
+        # Nobody listens in this moment, or the monitor was killed and has not let go of its lock yet.
+        time.sleep(0.01)
+    return state.exit_code
+
+
+def remove(containers: Containers, container: Container, *, force: bool = False) -> None:
+    """Remove a container; with `force` also one that runs, which is killed first.
+
+    Raises:
+        ConflictError: it is running; in Docker's words.
+        StoreError: something of it can't be removed.
+    """
+    state = container.state()
+    if state.status in ALIVE:
+        if state.machine_id != machine_id():
+            raise ConflictError(f"container {container.name} is running on {state.host}", hint="remove it from there")
+        if not force:
+            raise ConflictError(
+                f'cannot remove container "/{container.name}": container is {state.status}',
+                hint="stop the container before removing or force remove",
+            )
+        _kill_for_good(container)
+    try:
+        with container.hold("remove", wait=KILL_TIMEOUT if force else 0):
+            containers.remove(container)
+    except NotFoundError:
+        if not force:  # with --rm its own monitor was faster
+            raise
