@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 
 from ..errors import UsageError
 
@@ -50,4 +50,5 @@ def validate(name: str) -> str:
 
 def generate() -> str:
     """A name in Docker's manner: an adjective and the surname of somebody who found something out."""
-    return f"{secrets.choice(_LEFT)}_{secrets.choice(_RIGHT)}"
+    first, second = (int.from_bytes(os.urandom(4)) for _ in range(2))
+    return f"{_LEFT[first % len(_LEFT)]}_{_RIGHT[second % len(_RIGHT)]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -264,7 +263,11 @@ class Containers:
         with self.names.lock():
             # It may have been renamed since the caller, its monitor perhaps, read its record.
             self.names.release(self.names.name_of(container.id) or container.name, container.id)
-        shutil.rmtree(self.paths.runtime_of(container.id), ignore_errors=True)
+        control_directory = self.paths.runtime_of(container.id)
+        with suppress(OSError):
+            for path in control_directory.iterdir():
+                path.unlink()
+            control_directory.rmdir()
 
 
 def _is_abandoned(spec: Spec, state: State) -> bool:

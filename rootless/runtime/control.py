@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -42,7 +41,10 @@ def listen(paths: Paths, container_id: str) -> socket.socket:
 
 def stop_listening(paths: Paths, container_id: str) -> None:
     """Take the run directory of an ended container away."""
-    shutil.rmtree(paths.runtime_of(container_id), ignore_errors=True)
+    directory = paths.runtime_of(container_id)
+    with suppress(OSError):
+        (directory / SOCKET).unlink(missing_ok=True)
+        directory.rmdir()
 
 
 def ask(paths: Paths, container_id: str, request: AnyMessage, *fds: int) -> Connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 from typing import NoReturn
 
@@ -27,6 +26,8 @@ class FuseOverlayfs:
 
     def unavailable(self) -> str:
         """Why this driver can't serve here; empty when it can."""
+        import shutil  # not on the path of a start
+
         if shutil.which(PROGRAM) is None:
             return f"{PROGRAM} is not installed (apt-get install {PROGRAM})"
         if not os.access(fuse_mount.DEVICE, os.R_OK | os.W_OK):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -170,6 +169,8 @@ def _copy_file(found: Found, place: Place, owners: Owners) -> None:
     create = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     reading = os.open(found.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found.parent)
     with open(reading, "rb", buffering=0) as source, _create(place, create) as copy:
+        import shutil  # not on the path of a start
+
         shutil.copyfileobj(source, copy, 1 << 20)
         owners.copied(place, found.status, found.layer)
         os.fchmod(copy.fileno(), stat.S_IMODE(found.status.st_mode))
