@@ -5,6 +5,7 @@ It is forked from the command before any module of trio's is there; between two 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -94,6 +95,9 @@ def detach(client: stream.Connection, debug: bool, keep: frozenset[int] = frozen
     """A session of its own, none of the command's descriptors: whoever reads the command's output sees its end."""
     os.setsid()
     process.set_name("rootless-monitor")
+    # What is there now stays: never looked through, its pages stay shared with those of other forks of this process.
+    gc.freeze()
+    gc.enable()
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(2 if debug else 3):
         os.dup2(null, number)
