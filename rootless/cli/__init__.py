@@ -2,6 +2,6 @@
 
 import gc
 
-# A command lives for a tenth of a second and makes no cycles worth finding; looking for them while the modules are imported
-# takes a tenth of that. Monitors, which live long, turn it on again (runtime/keeper.py).
+# A command lives for a tenth of a second and makes no cycles worth finding; looking for them while the modules are
+# imported takes a tenth of that. Monitors, which live long, turn it on again (runtime/keeper.py).
 gc.disable()
