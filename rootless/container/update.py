@@ -10,13 +10,13 @@ import msgspec
 from ..errors import ConflictError
 from ..idmap import IdMap
 from ..kernel.process import machine_id
-from ..runtime import limits
+from ..runtime import cgroup, limits
 from ..runtime.delegation import explain
+from .container import Container
 from .processes import pids
 from .record import Resources, Spec, State
 from .resources import changed
 from .state import ALIVE
-from .container import Container
 from .store import Containers
 
 
@@ -65,6 +65,7 @@ def _apply(state: State, resources: Resources, idmap: IdMap) -> tuple[str, ...]:
     """Give limits to a container that runs."""
     directory = Path(state.cgroup) if state.cgroup else None
     if directory is not None:
+        cgroup.extend(directory, limits.wanted(resources))
         present = [limit for limit in limits.all_limits(resources) if (directory / limit.file).exists()]
         limits.apply(directory, present)
     missing = limits.lacking(directory, resources)

@@ -74,12 +74,11 @@ def _delegated(home: Path) -> Iterator[Path]:
     """The caller's own cgroup and those above it, as far as they were handed to the caller."""
     if _may_write(home):
         yield home
-    if os.geteuid() == 0 and systemd.sockets():
-        return  # root may write everywhere, and has a manager to ask
+    has_manager = os.geteuid() == 0 and bool(systemd.sockets())  # root may write everywhere, but has somebody to ask
     for directory in home.parents:
         if not _may_write(directory):
             return
-        if _is_ours(directory) or not directory.name.endswith(UNITS):
+        if _is_ours(directory) or not (has_manager or directory.name.endswith(UNITS)):
             yield directory
 
 
@@ -126,8 +125,8 @@ def _enter_scope() -> Path | None:
     return None
 
 
-def make(base: Base, name: str) -> tuple[Path, frozenset[str]]:
-    """The cgroup `name` below the base, and the controllers that it has there.
+def make(base: Base, name: str) -> None:
+    """Make the cgroup `name` below the base, with the base's controllers.
 
     What a killed monitor left under this name is removed first: the caller holds the container's lock.
 
@@ -144,7 +143,12 @@ def make(base: Base, name: str) -> tuple[Path, frozenset[str]]:
     except OSError:
         remove(directory)
         raise
-    return directory, got
+
+
+def extend(directory: Path, wanted: frozenset[str]) -> None:
+    """Have more controllers in a container's cgroup, as far as what is above gives them."""
+    kernel.pass_on(directory.parent, wanted)
+    kernel.pass_on(directory, wanted)
 
 
 def fork(directory: Path) -> int:
@@ -190,5 +194,6 @@ def remove(directory: Path) -> bool:
 
 
 def holds(directory: Path, pid: int) -> bool:
-    """Whether a process is in the container's cgroup, or one below."""
-    return any(pid in kernel.processes(part) for part in kernel.subtree(directory))
+    """Whether a process, which may have ended, is or was in the container's cgroup, or one below."""
+    where = kernel.own(membership=f"/proc/{pid}/cgroup")
+    return where is not None and where.is_relative_to(directory)

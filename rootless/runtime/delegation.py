@@ -20,7 +20,8 @@ def explain(controllers: frozenset[str]) -> str:
     if home is None:
         return f"no cgroup of version 2 can be seen here; {UNIFIED}"
     if absent := controllers - kernel.controllers(_top(home)):
-        return f"cgroup version 2 does not have {', '.join(sorted(absent))} here; {UNIFIED}"
+        remedy = f"; {UNIFIED}" if _has_version_one() else ""
+        return f"cgroup version 2 does not have {', '.join(sorted(absent))} here{remedy}"
     if os.path.isdir("/run/systemd/system"):
         return _explain_systemd(names)
     if os.access(home / "cgroup.procs", os.W_OK) and os.access(home, os.W_OK):
@@ -28,6 +29,12 @@ def explain(controllers: frozenset[str]) -> str:
         move = f"for p in $(cat {where}/cgroup.procs); do echo $p > {where}/shell/cgroup.procs; done"
         return f"your cgroup {home} has processes of its own; you can run: mkdir {where}/shell; {move}"
     return f"no cgroup with {names} is delegated to you; {_delegate(_top(home), controllers)}"
+
+
+def _has_version_one() -> bool:
+    """Whether controllers are mounted as version 1, where version 2 can't have them."""
+    with open("/proc/self/mountinfo") as file:
+        return any(line.partition(" - ")[2].startswith("cgroup ") for line in file)
 
 
 def _explain_systemd(names: str) -> str:
