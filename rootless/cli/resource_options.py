@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import Any
 
 import click
@@ -77,6 +76,8 @@ def _nano_cpus(text: str) -> int:
     flag = "--cpus"
     if not re.fullmatch(r"[-+]?(\d+/\d+|(\d+\.?\d*|\.\d+)(e[-+]?\d{1,3})?)", text, re.IGNORECASE | re.ASCII):
         raise invalid(text, flag, f"failed to parse {text} as a rational number")
+    from fractions import Fraction  # with decimal, which it imports, as long as several of our own modules
+
     try:
         nano = Fraction(text) * 10**9
     except ZeroDivisionError:
