@@ -7,9 +7,15 @@ others as nobody's; what the caller may not read can't be read inside either, wh
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 
 from . import metadata
-from .layer import Layer, LayerSpec
+from .layer import DIRECTORY, Layer, LayerSpec
+
+OWN = ("proc", "sys", "dev", "run")
+"""Directories at the top of the machine's root of which every container has its own. What the machine has there is seen
+as empty: whoever may unmount the container's shall not find the caller's processes, devices and sockets below."""
 
 
 class HostLayer(Layer):
@@ -19,6 +25,21 @@ class HostLayer(Layer):
         super().__init__(index, spec)
         self._roots = {0, os.geteuid()}
         self._root_groups = {0, os.getegid()}
+        self._hidden = set(self._identities()) if spec.root == "/" else set()
+
+    def _identities(self) -> Iterator[tuple[int, int]]:
+        for name in OWN:
+            with suppress(OSError):
+                status = os.stat(name, dir_fd=self.root, follow_symlinks=False)
+                yield status.st_dev, status.st_ino
+
+    def open_directory(self, directory: int, name: bytes) -> int:
+        fd = super().open_directory(directory, name)
+        status = os.fstat(fd) if self._hidden else None
+        if status is None or (status.st_dev, status.st_ino) not in self._hidden:
+            return fd
+        os.close(fd)
+        return _open_nothing()
 
     def status(self, directory: int, name: bytes) -> os.stat_result:
         return self._translated(os.stat(name, dir_fd=directory, follow_symlinks=False))
@@ -36,3 +57,14 @@ class HostLayer(Layer):
         uid = 0 if status.st_uid in self._roots else metadata.NOBODY
         gid = 0 if status.st_gid in self._root_groups else metadata.NOBODY
         return metadata.changed(status, uid=uid, gid=gid)
+
+
+def _open_nothing() -> int:
+    """A descriptor of a directory that is empty and has no name any more, so that nothing can be made in it."""
+    import tempfile  # not before it is needed: it brings much along
+
+    path = tempfile.mkdtemp(prefix="rootless-")
+    try:
+        return os.open(path, DIRECTORY)
+    finally:
+        os.rmdir(path)

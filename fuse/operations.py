@@ -68,6 +68,7 @@ class Operations:
         self._nodes = union.nodes
         self._files = union.files
         self._tree = union.tree
+        self._ids = union.ids
         self._listings: dict[int, Listing] = {}
         self._next_listing = 1
         self._replies = 0
@@ -274,8 +275,9 @@ class Operations:
         reply.st_ino = node.ino
         reply.st_mode = status.st_mode
         reply.st_nlink = self._tree.links(node, status)
-        reply.st_uid = status.st_uid
-        reply.st_gid = status.st_gid
+        uids, gids = self._ids
+        reply.st_uid = status.st_uid if status.st_uid < uids else 0
+        reply.st_gid = status.st_gid if status.st_gid < gids else 0
         if status.st_rdev:
             reply.st_rdev = status.st_rdev
         reply.st_size = status.st_size

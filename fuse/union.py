@@ -47,6 +47,9 @@ class Config:
         size: how many bytes the writable layer may hold; None sets no limit.
         base: the path of base.jsonl, where first changes of what lies in a live layer are noted; needed with one.
         descriptors: how many descriptors the cache may hold; None takes it from the limit of the process.
+        ids: how many user and group ids the mount's user namespace has, from 0 on: what belongs to another id shows as
+            root's, and stays the other's on the disk. The kernel lets nobody write to a file of an id without a
+            mapping (user_namespaces(7)). None shows every id as it is.
     """
 
     lowers: tuple[LayerSpec, ...]
@@ -56,6 +59,7 @@ class Config:
     size: int | None = None
     base: str | None = None
     descriptors: int | None = None
+    ids: tuple[int, int] | None = None
 
 
 KINDS: dict[str, type[Layer]] = {"mapped": Layer, "owned": OwnedLayer, "host": HostLayer}
@@ -80,6 +84,7 @@ class Union:
     """The filesystem. Namespace operations are here, those on one file in `files`, rename in `renames`."""
 
     def __init__(self, config: Config) -> None:
+        self.ids = config.ids or (1 << 32, 1 << 32)
         layers: dict[int, Layer] = {}
         work: Work | None = None
         if config.upper is not None:

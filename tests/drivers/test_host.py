@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from rootless.fuse import server
-from rootless.kernel import process
+from rootless.fuse.host import OWN
+from rootless.kernel import mount, process
 from tests.drivers.arena import Arena
 
 
@@ -47,11 +48,15 @@ Outside = Callable[[str], Callable[[], server.Config]]
 
 def test_the_machine_is_seen_and_not_changed(arena: Arena, outside: Outside) -> None:
     """Across its mounts, with ids that mean something, programs and all; what is changed stays in the sandbox."""
+    others = [point for point, _, _ in mount.mountinfo() if os.access(point, os.X_OK)]
+    others = [point for point in others if point.split("/")[1] not in ("", *OWN)]
 
     def work() -> None:
         assert os.stat("usr/bin").st_uid == 0
         assert Path("etc/passwd").read_bytes() == Path("/etc/passwd").read_bytes()
-        assert os.listdir("proc"), "another mount"
+        assert os.listdir("proc") == os.listdir("dev") == [], "not the machine's"
+        for point in others:
+            assert os.stat(point.lstrip("/")).st_ino, "another mount"
         shell = ["chroot", ".", "/bin/sh", "-c", "echo $(id -u)"]
         assert subprocess.run(shell, capture_output=True, text=True, check=True).stdout == "0\n"
         with open("etc/motd.rootless", "w") as file:
