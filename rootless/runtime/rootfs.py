@@ -210,13 +210,18 @@ _ATTRIBUTES = {
 }
 
 
-def make_missing(root_fd: int, target: str, *, directory: bool, mode: int = 0o755) -> None:
+MAX_LINKS = 40
+"""How many symbolic links one path may lead through (path_resolution(7))."""
+
+
+def make_missing(root_fd: int, target: str, *, directory: bool, mode: int = 0o755, links: int = MAX_LINKS) -> None:
     """Make the missing part of `target` inside the root: directories, and at its end a directory or an empty file.
 
-    Existing parts are followed as the container itself would follow them, symbolic links inside the root.
+    Existing parts are followed as the container itself would follow them, symbolic links inside the root. Where one
+    leads to nowhere, what is missing there is made: /etc/resolv.conf may be a link into /run, which is empty.
 
     Raises:
-        RootlessError: a part of the way is a file, or a link to nowhere.
+        RootlessError: a part of the way is a file, or the links have no end.
     """
     parts = [p for p in target.split("/") if p and p != "."]
     where = fs.openat2(root_fd, ".", os.O_PATH | os.O_DIRECTORY)
@@ -228,16 +233,13 @@ def make_missing(root_fd: int, target: str, *, directory: bool, mode: int = 0o75
                 step = fs.openat2(root_fd, so_far, os.O_PATH, resolve=fs.RESOLVE_IN_ROOT | fs.RESOLVE_NO_MAGICLINKS)
             except FileNotFoundError:
                 try:
-                    if last and not directory:
-                        os.close(
-                            os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=where)
-                        )
-                    else:
-                        os.mkdir(part, mode, dir_fd=where)
+                    _make(where, part, mode, directory=directory or not last)
                 except FileExistsError:
-                    raise RootlessError(
-                        f"{so_far} in the container is a link to nowhere", hint="name another path"
-                    ) from None
+                    if not links:
+                        raise RootlessError(f"{so_far} in the container is a link without an end") from None
+                    rest = (posixpath.dirname(so_far), os.readlink(part, dir_fd=where), *parts[depth + 1 :])
+                    make_missing(root_fd, posixpath.join(*rest), directory=directory, mode=mode, links=links - 1)
+                    return
                 step = fs.openat2(where, part, os.O_PATH, resolve=fs.RESOLVE_NO_SYMLINKS)
             os.close(where)
             where = step
@@ -245,6 +247,13 @@ def make_missing(root_fd: int, target: str, *, directory: bool, mode: int = 0o75
         raise RootlessError(f"{target} in the container leads through a file", hint="name another path") from None
     finally:
         os.close(where)
+
+
+def _make(where: int, name: str, mode: int, *, directory: bool) -> None:
+    if directory:
+        os.mkdir(name, mode, dir_fd=where)
+    else:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=where))
 
 
 MASKED = (
