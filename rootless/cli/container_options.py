@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from ..container import signals
+from ..container import signals, sizes
 from ..container.health import Check
 from ..container.record import Ulimit
 from ..container.spec import Options
 from ..errors import NotFoundError, RootlessError, UsageError
 from .log_options import LOG_OPTIONS, read_log_options
+from .storage_options import read_storage, storage_option
 
 _OPTIONS = (
     click.option("--name", default="", help="Assign a name to the container"),
@@ -45,6 +46,7 @@ _OPTIONS = (
     click.option("--no-healthcheck", is_flag=True, help="Disable any container-specified HEALTHCHECK"),
     click.option("--restart", default="no", metavar="STRING", help="Restart policy to apply when a container exits"),
     *LOG_OPTIONS,
+    storage_option,
     click.option("--stop-signal", default="", metavar="STRING", help="Signal to stop the container"),
     click.option("--stop-timeout", default=10, metavar="INT", help="Timeout (in seconds) to stop a container"),
     click.option("--init", is_flag=True, help="Run an init that forwards signals and reaps processes"),
@@ -63,8 +65,6 @@ DEFAULT_SHM_SIZE = 64 << 20
 
 DEFAULT_CHECK = Check(test=())
 
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
-
 
 def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command with all of them."""
@@ -81,6 +81,7 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         NotFoundError: a file that is not there.
     """
     security = _Security(given.pop("security_opt"))
+    storage = read_storage(given.pop("storage_opt"))
     health = health_check(given)
     policy, retries = restart_policy(given.pop("restart"))
     if policy != "no" and given["auto_remove"]:
@@ -101,6 +102,7 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         ulimits=tuple(ulimit(text) for text in given.pop("ulimit")),
         no_new_privileges=security.no_new_privileges,
         seccomp=security.seccomp,
+        storage_opt=storage,
         **given,
     )
 
@@ -208,13 +210,10 @@ def _tmpfs(text: str) -> tuple[str, str]:
 
 def size(text: str, flag: str) -> int:
     """A number of bytes with Docker's suffixes b, k, m, g, t, p (powers of 1024), in any case, also as kb, mb ..."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?", text.strip().lower())
-    if match is None:
-        raise invalid(text, flag, f"invalid size: '{text}'")
-    number = int(float(match[1]) * _UNITS[match[2]])
-    if number >= 1 << 63:
-        raise invalid(text, flag, f"invalid size: '{text}' is more than any memory")
-    return number
+    try:
+        return sizes.parse(text)
+    except UsageError as problem:
+        raise invalid(text, flag, problem.message) from None
 
 
 def ulimit(text: str) -> Ulimit:

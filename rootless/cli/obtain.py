@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import child
+from ..container.host import NAME as HOST
 from ..errors import NotFoundError
 from ..idmap import detect
 from . import progress
@@ -52,13 +53,15 @@ def read_obtain(given: dict[str, Any]) -> Wanted:
 
 
 def obtain(context: Context, name: str, wanted: Wanted) -> None:
-    """See that the image is in the store.
+    """See that the image is in the store. `host` is no image of any store.
 
     A pull works in a child: it needs trio and threads, and a process that has had those must not fork a monitor.
 
     Raises:
         NotFoundError: it is nowhere, or was not to be pulled.
     """
+    if name == HOST:
+        return
     if wanted.pull != "always" and not wanted.platform:
         try:
             context.images.resolve(name)

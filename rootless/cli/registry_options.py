@@ -38,7 +38,7 @@ def pull_options(context: Context, platform: str, *, tls_verify: bool | None, au
     from ..storage import drivers
 
     made_for = spec.parse_platform(platform) if platform else None
-    kind = drivers.choose(context.driver, context.paths.store).driver.layer_kind
+    kind = drivers.choose(context.driver, context.paths.store, context.engine.idmap).layer_kind
 
     def make() -> Options:
         from ..image.pull import Options

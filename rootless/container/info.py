@@ -20,7 +20,7 @@ from .state import Status
 def system_info(engine: Engine) -> dict[str, Any]:
     """The engine and this machine, under Docker's keys; what Docker doesn't have stands under `Rootless`."""
     states = Counter(state.status for _, state in engine.containers.survey())
-    choice = drivers.choose(engine.driver, engine.paths.store)
+    choice = drivers.choose(engine.driver, engine.paths.store, engine.idmap)
     system = os.uname()
     return {
         "Containers": states.total(),
@@ -31,6 +31,7 @@ def system_info(engine: Engine) -> dict[str, Any]:
         "Driver": choice.driver.name,
         "DriverStatus": [
             ["Reason", choice.reason],
+            ["Ownership", choice.owners],
             ["Backing Filesystem", drivers.file_system(engine.paths.store)],
             *([name, why or "can serve, too"] for name, why in _others(choice.driver.name, engine.paths.store)),
         ],

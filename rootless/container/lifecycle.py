@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,14 @@ from pathlib import Path
 from .. import atomic, idmap
 from ..idmap import IdMap
 from ..image import pins
-from ..image.store import Image, ImageStore
+from ..image.store import ImageStore
 from ..paths import Paths
 from ..runtime import keeper, launch
 from ..storage import drivers
-from ..storage.driver import StorageDriver
+from ..storage.driver import HOST, LayerKind
 from ..storage.layers import Layers, LayerSource, let_through
-from . import names, operate, spec
+from ..storage.ownerfile import OVERRIDE
+from . import host, names, operate, spec, storage_opt
 from .container import Container, Hold
 from .record import Record, State, now
 from .state import ALIVE
@@ -64,12 +65,11 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
     if name:
         name = names.validate(name)
     container_id = os.urandom(32).hex()
-    driver = drivers.choose(engine.driver, engine.paths.store).driver
+    wish = storage_opt.parse(options.storage_opt, host=image_name == host.NAME)
+    choice = drivers.choose(engine.driver, engine.paths.store, engine.idmap, wish)
     with pins.hold(engine.paths) as pin:
-        image = engine.images.resolve(image_name)
-        pin.add(image.id, *image.chain_ids)
+        image, layers = _origin(engine, image_name, choice.layer_kind, pin)
         wanted = spec.build(options, image, image_name, container_id)
-        layers = _unpacked(engine, image, driver)
 
         def make(monitor: int) -> tuple[Container, Hold]:
             record = Record(
@@ -77,18 +77,25 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
                 name=name or engine.containers.names.free(),
                 created=now(),
                 spec=wanted,
-                driver=driver.name,
+                driver=choice.driver.name,
                 layers=tuple(layers),
                 idmap=engine.idmap.tag,
+                owners=choice.owners,
+                size=wish.size,
             )
             return _make(engine, record, State(monitor=monitor))
 
         yield make
 
 
-def _unpacked(engine: Engine, image: Image, driver: StorageDriver) -> list[str]:
+def _origin(engine: Engine, name: str, kind: LayerKind, pin: pins.Pin) -> tuple[spec.Origin, list[str]]:
+    """An image, and its layers as the driver finds them."""
+    if name == host.NAME:
+        return host.image(), [HOST]
+    image = engine.images.resolve(name)
+    pin.add(image.id, *image.chain_ids)
     sources = [LayerSource(layer.diff_id, layer.blob.digest) for layer in image.layers]
-    return Layers(engine.paths, engine.idmap).ensure(sources, driver.layer_kind)
+    return image, Layers(engine.paths, engine.idmap).ensure(sources, kind)
 
 
 def _make(engine: Engine, record: Record, state: State) -> tuple[Container, Hold]:
@@ -107,11 +114,15 @@ def _make(engine: Engine, record: Record, state: State) -> tuple[Container, Hold
 
 def _write_files(draft: Path, record: Record, engine: Engine) -> None:
     owner = (engine.idmap.uids[0].outside, engine.idmap.gids[0].outside)
-    top = (engine.paths.store / record.layers[0]).stat()
+    top = engine.paths.store / record.layers[0]
+    mode = top.stat().st_mode & 0o7777
     hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-    for directory, mode in ("upper", top.st_mode & 0o7777), ("work", 0o700), ("root", 0o755):
+    for directory, bits in ("upper", mode), ("work", 0o700), ("root", 0o755):
         (draft / directory).mkdir()
-        (draft / directory).chmod(mode)
+        (draft / directory).chmod(bits)
+    if record.owners == "owned":
+        with suppress(OSError):  # the machine's root says nothing, nor does a layer without attributes: it is root's
+            os.setxattr(draft / "upper", OVERRIDE, os.getxattr(top, OVERRIDE))
     files = {"hosts": hosts, "hostname": record.spec.hostname + "\n", "resolv.conf": _resolv_conf()}
     for name, text in files.items():
         (draft / name).write_text(text)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from ..errors import StoreError
+from ..storage.driver import Owners
 from .health import Check, Health
 from .state import Status
 
@@ -68,6 +69,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         seccomp: "" for the default profile, "unconfined", or the text of a profile.
         log: where the output goes beside to who is attached.
         health: the health check; None for none.
+        storage_opt: the options of --storage-opt, as given (storage_opt.py).
     """
 
     image: str
@@ -103,16 +105,20 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     log: LogConfig = LogConfig()
     health: Check | None = None
     resources: Resources = Resources()
+    storage_opt: dict[str, str] = {}
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """config.json: a container's identity, and where its files come from.
 
     Attributes:
         created: RFC 3339, UTC, nanoseconds.
         driver: the storage driver that was chosen; the writable layer's format depends on its kind of layers.
-        layers: the image's unpacked layers, top first, relative to the store.
+        layers: the image's unpacked layers, top first, relative to the store; `/` alone is the machine's own root.
         idmap: the tag of the id map under which the writable layer's owners make sense.
+        owners: how the writable layer keeps them: as real ids (`mapped`), or written down beside inodes that all belong
+            to the caller (`owned`).
+        size: how many bytes the writable layer may hold; 0 for no limit.
     """
 
     id: str
@@ -122,6 +128,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     driver: str
     layers: tuple[str, ...]
     idmap: str
+    owners: Owners = "mapped"
+    size: int = 0
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,12 +6,12 @@ import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
 from ..errors import UsageError
 from ..image.spec import RunConfig
-from ..image.store import Image
 from . import health
 from .health import Check
 from .record import LogConfig, Resources, Spec, Ulimit
@@ -67,9 +67,19 @@ class Options:
     no_healthcheck: bool = False
     log: LogConfig = field(default_factory=LogConfig)
     resources: Resources = field(default_factory=Resources)
+    storage_opt: dict[str, str] = field(default_factory=dict)
 
 
-def build(options: Options, image: Image, image_name: str, container_id: str) -> Spec:
+class Origin(Protocol):
+    """What a container is made of: an image of the store, or what takes the place of one (host.py)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def run(self) -> RunConfig: ...
+
+
+def build(options: Options, image: Origin, image_name: str, container_id: str) -> Spec:
     """The spec of a new container of `image`, which the caller named `image_name`.
 
     Raises:
@@ -117,6 +127,7 @@ def build(options: Options, image: Image, image_name: str, container_id: str) ->
         health=health.merge(options.health, run, none=options.no_healthcheck, options=options.health_set),
         log=options.log,
         resources=options.resources,
+        storage_opt=options.storage_opt,
     )
     _require_text(wanted)
     return wanted

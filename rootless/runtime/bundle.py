@@ -15,7 +15,7 @@ from ..kernel import namespaces as ns
 from ..kernel.caps import Cap
 from ..paths import Paths
 from ..storage import drivers
-from ..storage.driver import LayerStack, StorageDriver
+from ..storage.driver import HOST, LayerStack, StorageDriver
 from . import limits, rootfs, seccomp
 from .program import Program
 
@@ -78,10 +78,22 @@ def assemble(
         namespaces=OWN_NAMESPACES,
         store=paths.store,
         driver=drivers.get(record.driver),
-        stack=LayerStack(record.layers, f"{where}/upper", f"{where}/work"),
+        stack=_stack(record, where, idmap),
         target=f"{where}/root",
         plan=plan(record, idmap),
         program=main_program(record.spec, paths, idmap, window, debug, cgroup),
+    )
+
+
+def _stack(record: Record, where: str, idmap: IdMap) -> LayerStack:
+    return LayerStack(
+        record.layers,
+        f"{where}/upper",
+        f"{where}/work",
+        owners=record.owners,
+        size=record.size,
+        base=f"{where}/base.jsonl" if HOST in record.layers else "",
+        ids=(idmap.uids[-1].inside + idmap.uids[-1].count, idmap.gids[-1].inside + idmap.gids[-1].count),
     )
 
 
@@ -120,6 +132,8 @@ def plan(record: Record, idmap: IdMap) -> tuple[rootfs.Operation, ...]:
     operations = rootfs.proc_sys_dev(
         shm_size=spec.shm_size, tty_group=idmap.holds(0, 5), own_network=True, privileged=spec.privileged
     )
+    if HOST in record.layers:
+        operations.append(rootfs.FileSystem("tmpfs", "/run", m.MS_NOSUID | m.MS_NODEV, "mode=755"))
     for name in "resolv.conf", "hostname", "hosts":
         operations.append(rootfs.Bind(f"containers/{record.id}/{name}", f"/etc/{name}", m.MS_NOSUID | m.MS_NODEV))
     operations += rootfs.user_tmpfs(spec.tmpfs)

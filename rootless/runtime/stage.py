@@ -32,18 +32,22 @@ def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel, outside: i
     try:
         adjust_oom_score(bundle.program)
         os.chdir(bundle.store)  # drivers and binds name the store's files relative to it, whoever may not search above
+        place = bundle.driver.server_place(bundle.stack)
+        connections = socket.socketpair() if place else None
+        # Later would be too late: no way leads back out of the room.
+        server = _start_server(bundle, connections[1], outside) if connections and place == "outside" else 0
         room.enter(room_fd)
         # Root's change of ids made the process undumpable, and its /proc files the real root's (proc(5)): PID 1, a copy
         # of this process, would have a uid_map that nobody in the room may open.
         process.prctl(process.PR_SET_DUMPABLE, 1)
-        connections = socket.socketpair() if bundle.driver.has_server else None
         pid = ns.clone(bundle.namespaces | ns.CLONE_PARENT)
         if pid == 0:
             if connections:
                 connections[1].close()
             init.run(bundle, stdio, channel, connections[0] if connections else None)
         _write_maps(pid, bundle)
-        server = _start_server(pid, bundle, connections[1], outside) if connections else 0
+        if connections and place == "inside":
+            server = _start_server(bundle, connections[1], outside, pid)
         channel.send(Cloned(pid, server))
         code = 0
     except BaseException as problem:  # whatever it was, the monitor must hear of it: this process has no other way out
@@ -58,20 +62,27 @@ def _write_maps(pid: int, bundle: Bundle) -> None:
     Path(f"/proc/{pid}/gid_map").write_text(map_text(nested.gids))
 
 
-def _start_server(pid: int, bundle: Bundle, connection: socket.socket, outside: int) -> int:
-    """The file system's process: in the container's user namespace, where its ids are real, and in none other of its
-    namespaces. Inside the mount or pid namespace it would keep them alive, or be killed before its clients. In the
-    container's cgroup it would be frozen with its clients, and whoever looks at their files from outside would hang."""
-    user = ns.open_namespace(pid, ns.CLONE_NEWUSER)
+def _start_server(bundle: Bundle, connection: socket.socket, outside: int, pid: int = 0) -> int:
+    """The file system's process: in the user namespace of PID 1 `pid`, where the ids are real, or (0) in the
+    caller's, and in none other of the container's namespaces. Inside the mount or pid namespace it would keep them
+    alive, or be killed before its clients. In the container's cgroup it would be frozen with its clients, and whoever
+    looks at their files from outside would hang."""
+    user = ns.open_namespace(pid, ns.CLONE_NEWUSER) if pid else -1
     server = _clone_outside(outside)
     if server == 0:
         try:
-            ns.setns(user, ns.CLONE_NEWUSER)
+            if pid:
+                ns.setns(user, ns.CLONE_NEWUSER)
             process.close_from(3, frozenset({connection.fileno()}))
             bundle.driver.serve(bundle.stack, connection)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
         finally:
             os._exit(1)
-    os.close(user)
+    if pid:
+        os.close(user)
     return server
 
 

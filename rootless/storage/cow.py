@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import UnavailableError
 from . import fuse_mount
-from .driver import LayerKind, LayerStack
+from .driver import HOST, LayerKind, LayerStack, Place
 
 if TYPE_CHECKING:
     from ..fuse import server
@@ -20,7 +20,6 @@ class Cow:
 
     name = "cow"
     layer_kind: LayerKind = "auto"
-    has_server = True
 
     def unavailable(self) -> str:
         """Why this driver can't serve here; empty when it can (whether a mount is allowed is seen only by mounting)."""
@@ -29,6 +28,11 @@ class Cow:
         if not os.access(fuse_mount.DEVICE, os.R_OK | os.W_OK):
             return f"{fuse_mount.DEVICE} may not be opened"
         return ""
+
+    def server_place(self, stack: LayerStack) -> Place:
+        """Real ids can be read and given only inside. What belongs to the caller is the caller's to serve; from inside,
+        of all of the machine's ids only the caller's own could be told from the rest."""
+        return "outside" if stack.owners == "owned" else "inside"
 
     def mount(self, stack: LayerStack, target: str, server: socket.socket | None) -> None:
         if reason := self.unavailable():
@@ -40,12 +44,27 @@ class Cow:
         device = fuse_mount.receive_device(connection)
         from ..fuse import server
 
-        server.serve(device, server.Config(_layers(stack), server.LayerSpec(stack.upper), stack.work))
+        server.serve(device, _config(stack))
 
 
-def _layers(stack: LayerStack) -> tuple[server.LayerSpec, ...]:
-    """The layers by their directories: how owners are kept is in the name, `owned` or `mapped-...`."""
+def _config(stack: LayerStack) -> server.Config:
+    from ..fuse import server
+
+    return server.Config(
+        tuple(_layer(layer) for layer in stack.layers),
+        server.LayerSpec(stack.upper, kind=stack.owners),
+        stack.work,
+        size=stack.size or None,
+        base=stack.base or None,
+        ids=stack.ids if stack.owners == "owned" and HOST not in stack.layers else None,
+    )
+
+
+def _layer(layer: str) -> server.LayerSpec:
+    """A layer by its link's target: how owners are kept is in the name there, `owned` or `mapped-...`."""
     from ..fuse.server import LayerSpec
 
-    trees = [os.path.normpath(os.path.join("l", os.readlink(link))) for link in stack.layers]
-    return tuple(LayerSpec(tree, kind="owned" if os.path.basename(tree) == "owned" else "mapped") for tree in trees)
+    if layer == HOST:
+        return LayerSpec(HOST, kind="host", live=True)
+    tree = os.path.normpath(os.path.join("l", os.readlink(layer)))
+    return LayerSpec(tree, kind="owned" if os.path.basename(tree) == "owned" else "mapped")

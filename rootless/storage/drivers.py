@@ -7,15 +7,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import UnavailableError, UsageError
+from ..idmap import IdMap
 from ..kernel.mount import mountinfo
 from .cow import Cow
-from .driver import StorageDriver
+from .driver import LayerKind, Owners, StorageDriver
 from .fuse_overlayfs import FuseOverlayfs
 from .overlay import Overlay
 
 REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "lustre", "gpfs", "afs", "beegfs", "vboxsf"})
-"""File systems without what an upper directory needs: whiteout devices, extended attributes, RENAME_EXCHANGE."""
+"""File systems without what an upper directory of real ids needs: whiteout devices, extended attributes,
+RENAME_EXCHANGE, a chown(2) by whom the server does not know to be root."""
 
 DRIVERS: dict[str, type[StorageDriver]] = {"overlay": Overlay, "cow": Cow, "fuse-overlayfs": FuseOverlayfs}
 
@@ -33,27 +35,94 @@ def get(name: str) -> StorageDriver:
 
 @dataclass(frozen=True)
 class Choice:
-    """A driver, and why it was taken; `rootless info` shows both."""
+    """A driver, and why it was taken; `rootless info` shows both.
+
+    Attributes:
+        owners: how a new container's writable layer keeps whose its files are.
+    """
 
     driver: StorageDriver
     reason: str
+    owners: Owners = "mapped"
+
+    @property
+    def layer_kind(self) -> LayerKind:
+        """How an image's layers are unpacked for it. A server that reads them as the caller needs them to be his."""
+        return "owned" if self.owners == "owned" else self.driver.layer_kind
 
 
-def choose(name: str, store: Path) -> Choice:
+@dataclass(frozen=True)
+class Wish:
+    """What a container wants of its storage that only `cow` has.
+
+    Attributes:
+        size: bytes that the writable layer may hold; 0 for no limit.
+        owners: how it shall keep whose its files are; None where nothing was said.
+        host: the machine's own root is its image.
+    """
+
+    size: int = 0
+    owners: Owners | None = None
+    host: bool = False
+
+    def __str__(self) -> str:
+        """What of it needs `cow`; empty when nothing does."""
+        if self.host:
+            return "the image host"
+        if self.size:
+            return "--storage-opt size"
+        return "--storage-opt ownership=owned" if self.owners == "owned" else ""
+
+
+def choose(name: str, store: Path, idmap: IdMap, wish: Wish = Wish()) -> Choice:
     """The driver for a new container: the named one, or by `auto` the kernel's overlayfs where it can serve, else ours.
 
     Raises:
-        UsageError: there is no driver of this name.
+        UsageError: there is no driver of this name, or it can't do what is wished.
+        UnavailableError: what is wished only `cow` can do, and that can't serve here.
     """
+    if wish.host and wish.owners == "mapped":
+        raise UsageError("--storage-opt ownership=mapped can't be had with the image host: only its caller may read it")
+    if os.geteuid() == 0 and (wish.host or wish.owners == "owned"):
+        raise UnavailableError(
+            f"{wish} is not for root, whose containers belong to a subordinate id: that may read nothing of root's",
+            hint="run it as an ordinary user",
+        )
+    if str(wish):
+        return _chosen_cow(_require_cow(name, str(wish)), store, idmap, wish)
     if name != "auto":
-        return Choice(get(name), "it was asked for")
-    against = _against_overlay(store)
+        driver, reason = get(name), "it was asked for"
+        return _chosen_cow(reason, store, idmap, wish) if name == Cow.name else Choice(driver, reason)
+    against = _against_overlay(store) or _lost_by_overlay(idmap)
     if not against:
         return Choice(Overlay(), "the kernel's overlayfs can serve here")
-    cow = Cow()
-    if lacking := cow.unavailable():
+    if lacking := Cow().unavailable():
         return Choice(Overlay(), f"{against}, but the driver cow can't serve either: {lacking}")
-    return Choice(cow, against)
+    return _chosen_cow(against, store, idmap, wish)
+
+
+def _require_cow(name: str, wished: str) -> str:
+    """Why `cow` is taken, where nothing else will do."""
+    if name not in ("auto", Cow.name):
+        get(name)
+        raise UsageError(f"{wished} is not supported by the storage driver {name}", hint="take --storage-driver cow")
+    if lacking := Cow().unavailable():
+        raise UnavailableError(f"{wished} needs the storage driver cow, which can't serve: {lacking}")
+    return f"{wished} needs it" if name == "auto" else "it was asked for"
+
+
+def _chosen_cow(reason: str, store: Path, idmap: IdMap, wish: Wish) -> Choice:
+    return Choice(Cow(), reason, wish.owners or _owners(store, idmap, host=wish.host))
+
+
+def _owners(store: Path, idmap: IdMap, *, host: bool) -> Owners:
+    """Written down where other ids than the caller's can't be given to files: by whom, for want of ids, or where.
+
+    Not under real root, whose containers are a subordinate id's: what belongs to root they could not even read.
+    """
+    if os.geteuid() == 0:
+        return "mapped"
+    return "owned" if host or idmap.single or _is_remote(file_system(store)) else "mapped"
 
 
 def unavailable(name: str, store: Path) -> str:
@@ -69,9 +138,16 @@ def _against_overlay(store: Path) -> str:
     if release and (int(release[1]), int(release[2])) < (5, 11):
         return f"Linux {os.uname().release} mounts no overlayfs in a user namespace"
     kind = file_system(store)
-    if kind in REMOTE or kind.startswith("fuse."):
-        return f"the store lies on {kind}, where overlayfs can't write"
-    return ""
+    return f"the store lies on {kind}, where overlayfs can't write" if _is_remote(kind) else ""
+
+
+def _lost_by_overlay(idmap: IdMap) -> str:
+    """What overlayfs would do, and not as well."""
+    return "there is only one id, and overlayfs would not write down whose files are" if idmap.single else ""
+
+
+def _is_remote(kind: str) -> bool:
+    return kind in REMOTE or kind.startswith("fuse.")
 
 
 def file_system(path: Path) -> str:

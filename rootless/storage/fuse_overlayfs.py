@@ -10,7 +10,7 @@ from ..errors import UnavailableError
 from ..kernel import mount as m
 from ..kernel import namespaces
 from . import fuse_mount
-from .driver import LayerKind, LayerStack
+from .driver import LayerKind, LayerStack, Place
 
 PROGRAM = "fuse-overlayfs"
 STAND_IN = "/tmp"
@@ -22,7 +22,9 @@ class FuseOverlayfs:
 
     name = "fuse-overlayfs"
     layer_kind: LayerKind = "auto"
-    has_server = True
+
+    def server_place(self, stack: LayerStack) -> Place:
+        return "inside"
 
     def unavailable(self) -> str:
         """Why this driver can't serve here; empty when it can."""

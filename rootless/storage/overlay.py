@@ -15,7 +15,9 @@ class Overlay:
 
     name = "overlay"
     layer_kind: LayerKind = "auto"
-    has_server = False
+
+    def server_place(self, stack: LayerStack) -> None:
+        return None
 
     def mount(self, stack: LayerStack, target: str, server: socket.socket | None) -> None:
         """Mount by one mount(2) call; an error is the kernel's own.

@@ -11,6 +11,9 @@ import msgspec
 
 from ..errors import StoreError
 
+OVERRIDE = "user.containers.override_stat"
+"""`uid:gid:mode:type`, the mode as four octal digits (containers/storage, pkg/idtools; fuse-overlayfs(1))."""
+
 _STAT = re.compile(r"(\d{1,10}):(\d{1,10}):([0-7]{1,7})(?::([a-z]+(?:-\d+-\d+)?))?")
 
 _AGAIN = "remove the layer; it can be unpacked again"

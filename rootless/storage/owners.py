@@ -20,11 +20,8 @@ from ..errors import InvalidError, StoreError, UnavailableError
 from ..idmap import IdMap
 from ..kernel import fs
 from . import tarheader as th
-from .ownerfile import OwnerRecord
+from .ownerfile import OVERRIDE, OwnerRecord
 from .tarheader import Attributes, Entry
-
-OVERRIDE = "user.containers.override_stat"
-"""`uid:gid:mode:type`, the mode as four octal digits (containers/storage, pkg/idtools; fuse-overlayfs(1))."""
 
 SAVED = "user.rootless."
 """Before the name of an attribute that only a privileged process may set, such as security.capability."""

@@ -62,3 +62,11 @@ def test_the_store_may_lie_below_a_private_directory(rootless: Rootless, tmp_pat
     engine = Rootless(private / "store")
     engine.ok("import", str(busybox_tar), IMAGE)
     assert engine.ok("run", "--rm", IMAGE, "echo", "reached") == "reached\n"
+
+
+@pytest.mark.parametrize("words", [("host",), ("--storage-opt", "ownership=owned", IMAGE)])
+def test_the_machines_root_is_not_served_by_root(rootless: Rootless, words: tuple[str, ...]) -> None:
+    """A server that is real root would show the container what only root may read."""
+    done = rootless("run", *words, "true")
+    assert done.returncode == 125
+    assert b"is not for root" in done.stderr

@@ -36,7 +36,7 @@ def test_info_counts_and_tells_where_things_are(rootless: Rootless) -> None:
 def test_info_says_why_a_driver_was_taken(rootless: Rootless) -> None:
     assert "\n Storage Driver: cow\n  Reason: it was asked for\n" in rootless.ok("--storage-driver", "cow", "info")
     status = dict(json.loads(rootless.ok("info", "-f", "{{json .DriverStatus}}")))
-    assert status.keys() == {"Reason", "Backing Filesystem", "cow", "fuse-overlayfs"}
+    assert status.keys() == {"Reason", "Ownership", "Backing Filesystem", "cow", "fuse-overlayfs"}
 
 
 def test_info_warns_of_a_single_id(rootless: Rootless, tmp_path: Path) -> None:
