@@ -43,10 +43,12 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "run": ("image",),
     "save": ("image", "..."),
     "start": ("stopped", "..."),
+    "stats": ("running", "..."),
     "stop": ("running", "..."),
     "tag": ("image", "image"),
     "top": ("running",),
     "unpause": ("paused", "..."),
+    "update": ("container", "..."),
     "wait": ("running", "..."),
 }
 """What a command's arguments are, by its name in the table; `...`: any number of the one before."""
