@@ -211,6 +211,8 @@ def run(union: Union, device: int) -> None:
     _settle_memory()
     try:
         _drive(api, session)
+    except ConnectionAbortedError:
+        pass  # unmounted while a request was being read (fuse_dev_do_read answers ECONNABORTED then, and not ENODEV)
     except AssumptionError as problem:
         log.warning("plain pyfuse3 under trio: %s", problem)
         api.close(unmount=False)

@@ -6,6 +6,7 @@ others as nobody's; what the caller may not read can't be read inside either, wh
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -50,6 +51,12 @@ class HostLayer(Layer):
     def entry_status(self, entry: os.DirEntry[str], directory: int) -> os.stat_result:
         return self._translated(entry.stat(follow_symlinks=False))
 
+    def attributes(self, target: int | str) -> list[str]:
+        return super().attributes(_readable(target))
+
+    def get_attribute(self, target: int | str, name: str) -> bytes:
+        return super().get_attribute(_readable(target), name)
+
     def is_whiteout(self, directory: int, name: bytes, status: os.stat_result) -> bool:
         return False  # this is no layer of an overlay, whatever lies in it
 
@@ -68,3 +75,12 @@ def _open_nothing() -> int:
         return os.open(path, DIRECTORY)
     finally:
         os.rmdir(path)
+
+
+def _readable(target: int | str) -> int | str:
+    """A directory that may not be listed is open with O_PATH, which flistxattr(2) refuses (EBADF): by its name then."""
+    return f"/proc/self/fd/{target}/." if isinstance(target, int) and _is_path_only(target) else target
+
+
+def _is_path_only(fd: int) -> bool:
+    return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_PATH)
