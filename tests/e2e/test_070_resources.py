@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -303,6 +304,21 @@ def test_pause_reaches_what_exec_brought_in(rootless: Rootless) -> None:
         assert process.stdout.read()
     process.stdout.close()
     process.wait(10)
+
+
+def test_the_file_system_s_process_is_not_frozen_with_its_clients(rootless: Rootless) -> None:
+    """Inside the container's cgroup it would be, and whoever looks at the files of a paused container would hang."""
+    if find_spec("pyfuse3") is None or not os.access("/dev/fuse", os.W_OK):
+        pytest.skip("cow needs pyfuse3 and /dev/fuse")
+    rootless.ok("--storage-driver", "cow", "run", "-d", "--name", "limited", *SLEEP)
+    try:
+        directory = directory_of(rootless, "limited")
+        inside = [pid for part in kernel.subtree(directory) for pid in kernel.processes(part)]
+        assert inside == [int(inspect(rootless, "limited", "{{.State.Pid}}"))]
+        rootless.ok("pause", "limited")
+        assert kernel.read_table(directory, "cgroup.events")["frozen"] == 1
+    finally:
+        rootless("rm", "-f", "limited")
 
 
 def test_a_paused_container_can_be_killed(rootless: Rootless) -> None:
