@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from .. import atomic, idmap
+from ..errors import UnavailableError
 from ..idmap import IdMap
 from ..image import pins
 from ..image.store import ImageStore
@@ -67,7 +68,8 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
     container_id = os.urandom(32).hex()
     wish = storage_opt.parse(options.storage_opt, host=image_name == host.NAME)
     choice = drivers.choose(engine.driver, engine.paths.store, engine.idmap, wish)
-    with pins.hold(engine.paths) as pin:
+    images = engine.images  # makes the store, too, where there is none
+    with pins.hold(images.paths) as pin:
         image, layers = _origin(engine, image_name, choice.layer_kind, pin)
         wanted = spec.build(options, image, image_name, container_id)
 
@@ -121,8 +123,7 @@ def _write_files(draft: Path, record: Record, engine: Engine) -> None:
         (draft / directory).mkdir()
         (draft / directory).chmod(bits)
     if record.owners == "owned":
-        with suppress(OSError):  # the machine's root says nothing, nor does a layer without attributes: it is root's
-            os.setxattr(draft / "upper", OVERRIDE, os.getxattr(top, OVERRIDE))
+        _note_owner(draft / "upper", top, mode)
     files = {"hosts": hosts, "hostname": record.spec.hostname + "\n", "resolv.conf": _resolv_conf()}
     for name, text in files.items():
         (draft / name).write_text(text)
@@ -130,6 +131,26 @@ def _write_files(draft: Path, record: Record, engine: Engine) -> None:
     if os.geteuid() != owner[0]:  # real root's containers belong to a subordinate id
         for name in ("upper", "work", *files):
             os.chown(draft / name, *owner)
+
+
+def _note_owner(upper: Path, top: Path, mode: int) -> None:
+    """Give the root of an owned writable layer the owner and mode that the layer below says of its own.
+
+    Raises:
+        UnavailableError: the store's file system keeps no such attributes.
+    """
+    try:
+        text = os.getxattr(top, OVERRIDE)
+    except OSError:  # the machine's root says nothing, nor does a layer without attributes: it is root's
+        text = f"0:0:{mode:04o}:dir".encode()
+    try:
+        os.setxattr(upper, OVERRIDE, text)
+    except OSError as problem:
+        kind = drivers.file_system(upper)
+        raise UnavailableError(
+            f"the store lies on {kind}, where owners can't be written down: {(problem.strerror or '').lower()}",
+            hint="name another place for the store with --root",
+        ) from problem
 
 
 def _resolv_conf() -> str:

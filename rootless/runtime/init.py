@@ -6,12 +6,14 @@ no module can be imported any more. What fails is told over the channel as the u
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
 import struct
 from typing import NoReturn
 
+from ..errors import RootlessError
 from ..kernel import mount as m
 from ..kernel import namespaces as ns
 from ..kernel import pty
@@ -48,11 +50,24 @@ def _build(bundle: Bundle, server: socket.socket | None) -> tuple[int, int] | No
         _loopback_up()
     m.mount(None, "/", None, m.MS_REC | m.MS_PRIVATE)
     bundle.driver.mount(bundle.stack, bundle.target, server)
-    root_fd = os.open(bundle.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    rootfs.execute(bundle.plan, rootfs.Root(root_fd))
+    root_fd = _fill(bundle)
     console = _open_console(bundle, root_fd) if spec.tty else None
     _pivot(root_fd)
     return console
+
+
+def _fill(bundle: Bundle) -> int:
+    """Execute the plan in the mounted root; a descriptor of that."""
+    try:
+        root_fd = os.open(bundle.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        rootfs.execute(bundle.plan, rootfs.Root(root_fd))
+    except (OSError, RootlessError) as problem:
+        cause = problem.__cause__ or problem
+        if isinstance(cause, OSError) and cause.errno == errno.ENOTCONN:  # what a FUSE mount without a server says
+            message = "the process of the container's file system ended as soon as it had begun"
+            raise RootlessError(message, hint="rootless --debug shows what it said") from problem
+        raise
+    return root_fd
 
 
 def _loopback_up() -> None:

@@ -147,7 +147,7 @@ def _lost_by_overlay(idmap: IdMap) -> str:
 
 
 def _is_remote(kind: str) -> bool:
-    return kind in REMOTE or kind.startswith("fuse.")
+    return kind in REMOTE or kind == "fuse" or kind.startswith("fuse.")
 
 
 def file_system(path: Path) -> str:

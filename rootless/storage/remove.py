@@ -24,6 +24,10 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 64
 """So many directories are open at once; what lies deeper is moved up first. A container may nest them without end."""
 
+_STILL_OPEN = (".nfs", ".fuse_hidden")
+"""How the clients of NFS and libfuse name a file that was removed while somebody has it open. It can't be removed under
+that name (EBUSY), and its directory neither; it goes with the last descriptor. A monitor has its own log open."""
+
 
 def remove_tree(path: Path, room: Callable[[], int], *, tmp: Path | None = None) -> None:
     """Remove `path` and all that is below it. Nothing happens when it is not there.
@@ -31,7 +35,8 @@ def remove_tree(path: Path, room: Callable[[], int], *, tmp: Path | None = None)
     Args:
         room: gives a descriptor on the room (closed here); only called when the caller's own permissions don't do.
         tmp: a directory of the same file system; the tree is renamed into it first, so that from then on `path` is
-            free and a kill leaves garbage in `tmp` only, which `sweep` takes.
+            free and a kill leaves garbage in `tmp` only, which `sweep` takes; so does a file that is open, on a file
+            system that keeps the names of such.
 
     Raises:
         ConflictError: something is mounted below `path`; the tree is then incomplete.
@@ -130,6 +135,7 @@ class _Remover:
         self._parent = parent
         self._name = name
         self._moved: list[str] = []
+        self._kept = False  # whether files are left that somebody has open
 
     def run(self) -> None:
         top = self._enter(self._parent, self._name)
@@ -141,8 +147,7 @@ class _Remover:
                 self._remove(top, self._moved.pop(), top, 1)
         finally:
             os.close(top)
-        with suppress(FileNotFoundError):
-            os.rmdir(self._name, dir_fd=self._parent)
+        self._remove_empty(self._parent, self._name)
 
     def _empty(self, directory: int, top: int, depth: int) -> None:
         with os.scandir(directory) as entries:
@@ -150,9 +155,22 @@ class _Remover:
         for name, is_directory in names:
             if is_directory:
                 self._remove(directory, name, top, depth)
-            else:
+            elif not name.startswith(_STILL_OPEN):
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=directory)
+            else:
+                self._try_to_unlink(directory, name)
+
+    def _try_to_unlink(self, directory: int, name: str) -> None:
+        """A container may have given a file such a name as well."""
+        try:
+            os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+        except OSError as problem:
+            if problem.errno != errno.EBUSY:
+                raise
+            self._kept = True
 
     def _remove(self, directory: int, name: str, top: int, depth: int) -> None:
         """Remove a subdirectory, or when it lies too deep, move it up for later."""
@@ -166,8 +184,17 @@ class _Remover:
             self._empty(fd, top, depth + 1)
         finally:
             os.close(fd)
-        with suppress(FileNotFoundError):
+        self._remove_empty(directory, name)
+
+    def _remove_empty(self, directory: int, name: str) -> None:
+        try:
             os.rmdir(name, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+        except OSError as problem:
+            self._kept = self._kept or _has_open_files(directory, name)
+            if problem.errno != errno.ENOTEMPTY or not self._kept:
+                raise
 
     def _lift(self, directory: int, name: str, top: int) -> None:
         lifted = f"{len(self._moved)}.{os.urandom(8).hex()}"
@@ -191,6 +218,14 @@ class _Remover:
                 os.close(fd)
                 raise
         return fd
+
+
+def _has_open_files(directory: int, name: str) -> bool:
+    fd = _open_below(directory, name)
+    try:
+        return any(entry.startswith(_STILL_OPEN) for entry in os.listdir(fd))
+    finally:
+        os.close(fd)
 
 
 def _open_below(directory: int, name: str) -> int:

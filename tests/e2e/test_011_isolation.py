@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,27 @@ def test_the_hosts_files_are_not_there(rootless: Rootless) -> None:
     files = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts"}
     nodes = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")}
     assert [m for m in mounts if m[2] not in own and m[1] not in files | nodes and not m[1].startswith("/proc/")] == []
+
+
+@pytest.mark.parametrize("link", ["../run/resolve/resolv.conf", "/run/resolve/resolv.conf", "../../../run/resolve/x"])
+def test_a_link_to_nowhere_is_followed_within_the_container(
+    rootless: Rootless, tmp_path: Path, busybox_tar: Path, link: str
+) -> None:
+    """As /etc/resolv.conf leads into /run on many machines, and in images made of them."""
+    image = tmp_path / "image.tar"
+    shutil.copy(busybox_tar, image)
+    with tarfile.open(image, "a") as archive:
+        entry = tarfile.TarInfo("etc/resolv.conf")
+        entry.type, entry.linkname = tarfile.SYMTYPE, link
+        archive.addfile(entry)
+    rootless.ok("import", str(image), "linked:latest")
+    try:
+        script = "readlink /etc/resolv.conf; cat /etc/resolv.conf; ls /run/resolve"
+        shown = rootless.ok("run", "--rm", "linked:latest", "sh", "-c", script)
+        assert shown == f"{link}\n{Path('/etc/resolv.conf').read_text()}{Path(link).name}\n"
+        assert not Path("/run/resolve").exists()
+    finally:
+        rootless.ok("rmi", "linked:latest")
 
 
 def test_keyring_is_the_containers_own(rootless: Rootless) -> None:

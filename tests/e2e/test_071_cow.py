@@ -185,6 +185,37 @@ def test_with_one_id_everything_is_roots_and_what_it_truly_is_is_kept(one_id: Ro
     assert one_id.remains() == []
 
 
+@pytest.fixture
+def on_fuse(unprivileged: None, tmp_path: Path, busybox_tar: Path) -> Iterator[Rootless]:
+    """A store on a file system of somebody else's: as on NFS, nobody may give files away there, whosever root he is, and
+    a file that is removed while it is open stays under another name."""
+    if shutil.which("bindfs") is None or shutil.which("fusermount3") is None:
+        pytest.skip("bindfs is not installed")
+    for name in "real", "seen":
+        (tmp_path / name).mkdir()
+    subprocess.run(["bindfs", "--no-allow-other", tmp_path / "real", tmp_path / "seen"], check=True)
+    engine = Rootless(tmp_path / "seen" / "store")
+    try:
+        engine.ok("import", "-c", 'CMD ["/bin/sh"]', str(busybox_tar), IMAGE)
+        yield engine
+        assert engine.ok("ps", "-aq") == ""
+        assert engine.remains() == [], "what was open at the removal is gone with the next command"
+    finally:
+        subprocess.run(["fusermount3", "-u", tmp_path / "seen"], check=True)
+
+
+def test_a_store_where_files_cannot_be_given_away(on_fuse: Rootless) -> None:
+    if detect().single:
+        pytest.skip(f"no other ids to show: {detect().reason}")
+    script = "touch /f; chown 1000:1000 /f; rm /etc/group; mv /etc /moved; stat -c %u:%g /f /moved"
+    assert on_fuse.ok("run", "--name", "far", IMAGE, "sh", "-c", script).split() == ["1000:1000", "0:0"]
+    assert "the store lies on fuse" in on_fuse.ok("info")
+    assert os.getxattr(upper_of(on_fuse, "far") / "f", OVERRIDE) == b"1000:1000:644:file"
+    on_fuse.ok("rm", "far")
+    on_fuse.ok("run", "--rm", IMAGE, "true")
+    on_fuse.ok("run", "--rm", "host", "true")
+
+
 def test_info_says_why_one_id_is_served_by_cow(one_id: Rootless) -> None:
     text = one_id.ok("info")
     assert " Storage Driver: cow\n  Reason: there is only one id, and" in text
@@ -210,6 +241,13 @@ def test_the_machine_is_seen_and_not_changed(rootless: Rootless, home: Path) -> 
     assert {"/etc/passwd", f"{home}/mine"} <= noted.keys()
     assert noted[f"{home}/mine"]["ino"] == (home / "mine").stat().st_ino
     rootless.ok("rm", "sandbox")
+
+
+def test_the_first_thing_that_is_ever_run_may_be_the_machine(tmp_path: Path, home: Path) -> None:
+    """No image and no store is there yet."""
+    engine = Rootless(tmp_path / "new" / "store")
+    assert engine.ok("run", "--rm", "host", "cat", "mine") == "mine\n"
+    assert engine.remains() == []
 
 
 def test_a_sandbox_keeps_its_changes_until_it_is_removed(rootless: Rootless, home: Path) -> None:
@@ -287,6 +325,21 @@ def test_what_the_image_host_cannot_do_is_said(rootless: Rootless, home: Path) -
     done = rootless("run", "--storage-opt", "ownership=mapped", "host", "true")
     assert done.returncode == 125
     assert b"ownership=mapped can't be had with the image host" in done.stderr
+
+
+def test_a_server_that_ends_at_once_is_told_of(rootless: Rootless) -> None:
+    """Not as the mount that failed over it, by chance the first one."""
+    rootless.ok("--storage-driver", "cow", "create", "--name", "unserved", IMAGE, "true")
+    config = rootless.paths.names / "unserved" / "config.json"
+    config.write_text(config.read_text().replace('"layers":["l/', '"layers":["l/no'))
+    done = rootless("start", "unserved")
+    expected = (
+        "the process of the container's file system ended as soon as it had begun; rootless --debug shows what it"
+    )
+    assert done.returncode == 1
+    assert expected in done.stderr.decode()
+    assert "FileNotFoundError" in rootless("--debug", "start", "unserved").stderr.decode()
+    rootless.ok("rm", "unserved")
 
 
 # --- kills ----------------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def test_one_id_has_its_owners_written_down() -> None:
     assert chosen("cow", ONE, Wish(owners="mapped")) == ("cow", "mapped", "auto")
 
 
-@pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs"])
+@pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs", "fuse"])
 def test_a_file_system_that_is_not_ours_to_give_away_files_on(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(drivers, "file_system", lambda path: kind)
     assert chosen() == ("cow", "owned", "owned")
