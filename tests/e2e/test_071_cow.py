@@ -187,7 +187,7 @@ def test_with_one_id_everything_is_roots_and_what_it_truly_is_is_kept(one_id: Ro
 
 @pytest.fixture
 def on_fuse(unprivileged: None, tmp_path: Path, busybox_tar: Path) -> Iterator[Rootless]:
-    """A store on a file system of somebody else's: as on NFS, nobody may give files away there, whosever root he is, and
+    """A store on another's file system: as on NFS, nobody may give files away there, whosever root that is, and
     a file that is removed while it is open stays under another name."""
     if shutil.which("bindfs") is None or shutil.which("fusermount3") is None:
         pytest.skip("bindfs is not installed")
