@@ -138,22 +138,38 @@ def _mounts(engine: Rootless) -> set[str]:
 
 
 def _processes() -> dict[tuple[int, int], str]:
-    """(pid, start time) to command line of the account's processes that run the engine or live in other namespaces."""
+    """(pid, start time) to command line of the processes that run the engine or live in other namespaces.
+
+    Of the account's all; beside other workers of one test run only the descendants of this worker's nursery
+    (scripts/lib/nursery), which takes in whoever loses its parent.
+    """
     ours = _namespaces("self")
     uids = {uid for extent in detect().uids for uid in range(extent.outside, extent.outside + extent.count)}
-    found = {}
+    parents, found = {}, {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
             continue
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            started = int((entry / "stat").read_bytes().rpartition(b")")[2].split()[19])
+            stat = (entry / "stat").read_bytes().rpartition(b")")[2].split()
+            parents[int(entry.name)] = int(stat[1])
             if entry.stat().st_uid not in uids | {os.getuid()}:
                 continue  # other people's
             if "-m rootless" in command or _namespaces(entry.name) != ours:
-                found[int(entry.name), started] = command
+                found[int(entry.name), int(stat[19])] = command
         except OSError:
             continue
+    nursery = os.environ.get("ROOTLESS_TEST_NURSERY")
+    if nursery is None:
+        return found
+    return {key: command for key, command in found.items() if int(nursery) in _ancestors(key[0], parents)}
+
+
+def _ancestors(pid: int, parents: dict[int, int]) -> set[int]:
+    found: set[int] = set()
+    while pid in parents and pid not in found:
+        found.add(pid)
+        pid = parents[pid]
     return found
 
 

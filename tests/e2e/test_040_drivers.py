@@ -67,8 +67,7 @@ def test_a_killed_file_system_ends_the_container_and_says_why(rootless: Rootless
     while not rootless.ok("ps", "-q"):
         time.sleep(0.02)
     state = json.loads((rootless.paths.names / "bereft" / "state.json").read_text())
-    children = Path(f"/proc/{state['monitor']}/task/{state['monitor']}/children").read_text().split()
-    (server,) = {int(child) for child in children} - {state["pid"]}
+    server = _only_child_beside(state["pid"], state["monitor"])
     os.kill(server, signal.SIGKILL)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == 137
@@ -76,6 +75,16 @@ def test_a_killed_file_system_ends_the_container_and_says_why(rootless: Rootless
     shown = rootless.ok("inspect", "-f", "{{.State.Status}} {{.State.Error}}", "bereft")
     assert shown.startswith("exited the process of its file system ended")
     rootless.ok("rm", "bereft")
+
+
+def _only_child_beside(pid: int, parent: int) -> int:
+    """The other child of `parent`, once the stage is no longer one."""
+    path = Path(f"/proc/{parent}/task/{parent}/children")
+    deadline = time.monotonic() + 10
+    while len(children := set(path.read_text().split()) - {str(pid)}) != 1:
+        assert time.monotonic() < deadline, f"children of {parent}: {children}"
+        time.sleep(0.02)
+    return int(children.pop())
 
 
 def test_no_driver_makes_the_end_wait(rootless: Rootless, driver: str) -> None:
