@@ -13,6 +13,7 @@ import msgspec
 from ..errors import StoreError
 from ..storage.driver import Owners
 from .health import Check, Health
+from .mounts import Mount
 from .state import Status
 
 
@@ -70,6 +71,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         log: where the output goes beside to who is attached.
         health: the health check; None for none.
         storage_opt: the options of --storage-opt, as given (storage_opt.py).
+        mounts: in the order in which they were asked for; --tmpfs is not among them.
+        userns: which ids it has: empty for the usual ones, or `keep-id[:uid=N,gid=N]`.
     """
 
     image: str
@@ -106,6 +109,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     health: Check | None = None
     resources: Resources = Resources()
     storage_opt: dict[str, str] = {}
+    mounts: tuple[Mount, ...] = ()
+    userns: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
