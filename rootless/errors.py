@@ -22,9 +22,11 @@ class RootlessError(Exception):
 
     Attributes:
         exit_code: what the command line ends with, unless the command has a code of its own for the engine's failures.
+        picture: lines to be shown above it, as those of a file around what is wrong in it; mostly none.
     """
 
     exit_code = 1
+    picture = ""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

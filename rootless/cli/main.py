@@ -173,5 +173,7 @@ def _describe(problem: OSError) -> str:
 
 
 def _tell(problem: RootlessError) -> int:
+    if problem.picture:
+        print(problem.picture, file=sys.stderr)
     print(f"rootless: {problem}", file=sys.stderr)
     return problem.exit_code

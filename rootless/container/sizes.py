@@ -18,7 +18,7 @@ def parse(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?", text.strip().lower())
     if match is None:
         raise UsageError(f"invalid size: '{text}'")
-    number = int(float(match[1]) * _UNITS[match[2]])
+    number = float(match[1]) * _UNITS[match[2]]
     if number >= 1 << 63:
         raise UsageError(f"invalid size: '{text}' is more than any memory")
-    return number
+    return int(number)

@@ -54,9 +54,9 @@ def parse(text: str, command_of: Callable[[str], tuple[list[str], bool]]) -> Hea
     words, exec_form = command_of(rest)
     if not words:
         raise InvalidError("Missing command after HEALTHCHECK CMD")
-    times = {name.replace("-", "_"): _interval(name, flags[name]) for name in _TIMES if name in flags}
+    times = {name.replace("-", "_"): interval(name, flags[name]) for name in _TIMES if name in flags}
     test = ["CMD" if exec_form else "CMD-SHELL", *words]
-    return Healthcheck(test=test, retries=_retries(flags.get("retries", "0")), **times)
+    return Healthcheck(test=test, retries=retries(flags.get("retries", "0")), **times)
 
 
 def _flags(text: str) -> tuple[dict[str, str], str, str]:
@@ -75,14 +75,16 @@ def _flags(text: str) -> tuple[dict[str, str], str, str]:
         text = rest
 
 
-def _interval(name: str, text: str) -> int:
+def interval(name: str, text: str) -> int:
+    """Nanoseconds of one of the check's times; 0 inherits. InvalidError when it is no duration, or below 1 ms."""
     found = duration(text)
     if found < 10**6 and found != 0:
         raise InvalidError(f"Interval {name!r} cannot be less than 1ms")
     return found
 
 
-def _retries(text: str) -> int:
+def retries(text: str) -> int:
+    """How many failures in a row make the container unhealthy; 0 inherits. InvalidError when it is no such number."""
     if not re.fullmatch(r"-?[0-9]{1,9}", text, re.ASCII):
         raise InvalidError(f"--retries {text!r} is not a number")
     if int(text) < 0:

@@ -1,0 +1,80 @@
+"""Our reading of Dockerfiles beside BuildKit's own test files: the same trees, the same words.
+
+The files are BuildKit's and stay there. With a checkout of github.com/moby/buildkit in ROOTLESS_BUILDKIT these tests
+run; what they test is tested by our own files too (test_dockerfile_parser.py, test_dockerfile_expand.py).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rootless.build.expand import Expander
+from rootless.build.parser import dump, parse
+from rootless.build.place import DockerfileError
+from rootless.errors import InvalidError
+
+
+@pytest.fixture
+def frontend() -> Path:
+    checkout = os.environ.get("ROOTLESS_BUILDKIT")
+    if not checkout:
+        pytest.skip("ROOTLESS_BUILDKIT does not name a checkout of github.com/moby/buildkit")
+    return Path(checkout) / "frontend/dockerfile"
+
+
+def test_the_same_tree_of_every_file(frontend: Path) -> None:
+    directories = sorted((frontend / "parser/testfiles").iterdir())
+    assert len(directories) > 30
+    for directory in directories:
+        tree = parse((directory / "Dockerfile").read_bytes())
+        assert dump(tree) + "\n" == (directory / "result").read_text(), directory.name
+
+
+def test_an_error_where_it_has_one(frontend: Path) -> None:
+    directories = sorted((frontend / "parser/testfiles-negative").iterdir())
+    assert len(directories) >= 4
+    for directory in directories:
+        with pytest.raises(DockerfileError):
+            parse((directory / "Dockerfile").read_bytes())
+
+
+def test_the_same_lines(frontend: Path) -> None:
+    tree = parse((frontend / "parser/testfile-line/Dockerfile").read_bytes())
+    assert [(node.place.first, node.place.last) for node in tree.nodes] == [(5, 5), (11, 12), (17, 31)]
+
+
+def test_the_same_expansion_of_every_word(frontend: Path) -> None:
+    environment = {"PWD": "/home", "SHELL": "bash", "KOREAN": "한국어", "NULL": ""}
+    tried = 0
+    for number, line in enumerate((frontend / "shell/envVarTest").read_text().splitlines(), 1):
+        if not line.strip() or line.startswith(("#", "W")):
+            continue
+        _, word, expected = (part.strip() for part in line.split("|"))
+        try:
+            found = Expander(environment).word(word)
+        except InvalidError:
+            found = "error"
+        assert found == expected, (number, word)
+        tried += 1
+    assert tried > 200
+
+
+def test_the_same_words_of_every_line(frontend: Path) -> None:
+    environment: dict[str, str] = {}
+    tried = 0
+    for number, line in enumerate((frontend / "shell/wordsTest").read_text().splitlines(), 1):
+        if line.startswith("ENV "):
+            name, _, value = line[4:].lstrip(" ").partition("=")
+            environment[name] = value
+        elif not line.startswith("#"):
+            text, expected = line.split("|")
+            try:
+                found = Expander(environment).words(text.strip())
+            except InvalidError:
+                found = ["error"]
+            assert found == expected.lstrip(" ").split(","), (number, text)
+            tried += 1
+    assert tried > 15
