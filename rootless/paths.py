@@ -83,6 +83,11 @@ class Paths:
         return self.store / "volumes"
 
     @property
+    def networks(self) -> Path:
+        """A document for each named network, and the leases of those who are on it."""
+        return self.store / "networks"
+
+    @property
     def tmp(self) -> Path:
         """On the store's own file system, so that what is finished here is published by rename."""
         return self.store / "tmp"

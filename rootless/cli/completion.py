@@ -33,6 +33,10 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "inspect": ("object", "..."),
     "kill": ("running", "..."),
     "logs": ("container",),
+    "network connect": ("network", "container"),
+    "network disconnect": ("network", "container"),
+    "network inspect": ("network", "..."),
+    "network rm": ("network", "..."),
     "pause": ("running", "..."),
     "pull": ("image",),
     "push": ("image",),
@@ -59,6 +63,7 @@ OPTIONS: dict[str, str] = {
     "--input": "file",
     "--label-file": "file",
     "--log-driver": "log driver",
+    "--network": "network",
     "--output": "file",
     "--restart": "restart policy",
     "--root": "dir",
@@ -162,7 +167,9 @@ def _candidates(kind: str, paths: Paths, incomplete: str) -> Iterable[str]:
     if kind in ("container", *STATES):
         return _containers(paths, STATES.get(kind), incomplete)
     if kind == "object":
-        return (*_containers(paths, None, incomplete), *_images(paths))
+        return (*_containers(paths, None, incomplete), *_images(paths), *_networks(paths))
+    if kind == "network":
+        return ("bridge", "host", "none", *_networks(paths))
     if kind == "image":
         return _images(paths)
     if kind == "repository":
@@ -200,6 +207,13 @@ def _images(paths: Paths) -> Iterator[str]:
             yield name.familiar
 
 
+def _networks(paths: Paths) -> Iterator[str]:
+    with suppress(FileNotFoundError):
+        for name in os.listdir(paths.networks):
+            if name.endswith(".json"):
+                yield name.removesuffix(".json")
+
+
 def _signals() -> Iterable[str]:
     import signal
 
@@ -212,5 +226,5 @@ _WORDS: dict[str, Callable[[], Iterable[str]]] = {
     "shell": lambda: SCRIPTS,
     "signal": _signals,
     "storage driver": lambda: ("auto", "cow", "fuse-overlayfs", "overlay"),
-    "type": lambda: ("container", "image"),
+    "type": lambda: ("container", "image", "network"),
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -16,17 +18,17 @@ from .options import Command
 @click.command(cls=Command, at_least=1, short_help="Return low-level information on containers and images")
 @click.option("-f", "--format", "form", default="json", metavar="STRING", help="Format output using a template")
 @click.option(
-    "--type", "kind", default="", metavar="STRING", help="Only inspect objects of this type: container, image"
+    "--type", "kind", default="", metavar="STRING", help="Only inspect objects of this type: container, image, network"
 )
 @click.argument("names", nargs=-1)
 @click.pass_context
 def inspect(ctx: click.Context, /, names: tuple[str, ...], form: str, kind: str) -> int:
-    """Show everything that is known of each of NAMES: containers, or else images."""
+    """Show everything that is known of each of NAMES: containers, or else images, or else networks."""
     # The group before the command says the type as well: `rootless image inspect x` never means a container.
     group = ctx.parent.info_name if ctx.parent is not None else None
     wanted = kind or (group if group in ("container", "image") else "")
-    if wanted not in ("", "container", "image"):
-        raise click.BadParameter(f'"{wanted}" is not a valid value for --type; there are: container, image', ctx)
+    if wanted and wanted not in FINDERS:
+        raise click.BadParameter(f'"{wanted}" is not a valid value for --type; there are: {", ".join(FINDERS)}', ctx)
     documents: list[dict[str, Any]] = []
     missing = []
     for name in names:
@@ -35,31 +37,53 @@ def inspect(ctx: click.Context, /, names: tuple[str, ...], form: str, kind: str)
             missing.append(name)
         else:
             documents.append(document)
-    _print(documents, form)
-    what = {"": "object", "container": "container", "image": "image"}[wanted]
+    print_documents(documents, form)
     for name in missing:
-        print(f"rootless: No such {what}: {name}", file=sys.stderr)
+        print(f"rootless: No such {wanted or 'object'}: {name}", file=sys.stderr)
     return 1 if missing else 0
 
 
 def _find(context: Context, name: str, wanted: str) -> dict[str, Any] | None:
-    if wanted != "image":
-        from .inspect_container import container_document
+    """What a name means: the first kind of object that has it, or the only one that is wanted."""
+    for find in [FINDERS[wanted]] if wanted else FINDERS.values():
+        with suppress(NotFoundError):
+            return find(context, name)
+    return None
 
-        try:
-            return container_document(context.containers.resolve(name))
-        except NotFoundError:
-            if wanted:
-                return None
+
+def _container(context: Context, name: str) -> dict[str, Any]:
+    from .inspect_container import container_document
+
+    return container_document(context.containers.resolve(name))
+
+
+def _image(context: Context, name: str) -> dict[str, Any]:
     from .image_common import image_document
 
     try:
         return image_document(context.images, context.images.resolve(name))
-    except (NotFoundError, InvalidError):  # what can't even be an image's name is no image
-        return None
+    except InvalidError as problem:  # what can't even be an image's name is no image
+        raise NotFoundError(problem.message) from problem
 
 
-def _print(documents: list[dict[str, Any]], form: str) -> None:
+def _network(context: Context, name: str) -> dict[str, Any]:
+    from ..network.store import Networks
+    from .network_common import find, network_document
+
+    networks = Networks(context.paths)
+    return network_document(networks, find(networks, name))
+
+
+FINDERS: dict[str, Callable[[Context, str], dict[str, Any]]] = {
+    "container": _container,
+    "image": _image,
+    "network": _network,
+}
+"""Each type of object, in the order in which a name without a type is looked for."""
+
+
+def print_documents(documents: list[dict[str, Any]], form: str) -> None:
+    """Print them as JSON, or each by a template."""
     from .template import Template, plain
 
     if form == "json":

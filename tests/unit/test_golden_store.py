@@ -12,12 +12,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rootless.container.record import decode_record, decode_state, merge
 from rootless.image import documents, layout, spec
 from rootless.image.documents import Document
 from rootless.image.store import ImageStore
+from rootless.network.record import decode_leases, decode_network
 from rootless.paths import Paths
 from rootless.storage import ownerfile
 from tests.unit.image_maker import new_store
@@ -27,6 +29,7 @@ DECISION = Path(__file__).parents[2] / "docs/decisions/0004-store-format.md"
 CONTAINER = "containers/e7b3b2c1a0f94d6d8b5a4c3e2f1d0c9b8a7f6e5d4c3b2a1908f7e6d5c4b3a291"
 MANIFEST = "blobs/sha256/19b88f9c9d7bfee88c70ece7ebbda1e1d2489c7099f2e5cf4f7f7d434ece6da2"
 CONFIG = "blobs/sha256/452fa07b87d5afc5b9a66dbe94357058cdc0ee9bdbdd2ce38d51e474267306b2"
+NETWORK, LEASES = "networks/blue.json", "networks/blue.leases"
 OWNERS = "layers/1bccf10afce5c1ffe31381419930ad565c1436eaeb1ca680494b0663e0028419/owners.jsonl"
 
 
@@ -42,6 +45,14 @@ def _state(path: Path) -> bytes:
     return merge(path.read_bytes(), decode_state(path.read_bytes()))
 
 
+def _network(path: Path) -> bytes:
+    return merge(path.read_bytes(), decode_network(path.read_bytes(), path.name))
+
+
+def _leases(path: Path) -> bytes:
+    return msgspec.json.encode([raw for _, raw in decode_leases(path.read_bytes())])
+
+
 WAYS: dict[str, Callable[[Path], bytes]] = {
     "version.json": _document(layout.Version),
     "oci-layout": _document(spec.Layout),
@@ -50,6 +61,8 @@ WAYS: dict[str, Callable[[Path], bytes]] = {
     CONFIG: _document(spec.ImageConfig),
     f"{CONTAINER}/config.json": _record,
     f"{CONTAINER}/state.json": _state,
+    NETWORK: _network,
+    LEASES: _leases,
     OWNERS: lambda path: ownerfile.dump(ownerfile.load(path)),
 }
 

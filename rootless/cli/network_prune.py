@@ -1,0 +1,56 @@
+"""`rootless network prune`."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+import click
+
+from ..container.query import has_label
+from ..network.record import Network
+from ..network.store import Networks
+from . import image_common
+from .confirm import confirmed
+from .context import Context
+from .options import Command
+
+FILTERS = ("label", "label!", "until")
+
+
+@click.command(cls=Command, at_most=0, short_help="Remove all unused networks")
+@click.option("--filter", "filters", multiple=True, help='Provide filter values (e.g. "until=<timestamp>")')
+@click.option("-f", "--force", is_flag=True, help="Do not prompt for confirmation")
+@click.pass_context
+def network_prune(ctx: click.Context, /, filters: tuple[str, ...], force: bool) -> int:
+    """Remove all networks that no container, running or not, is made for."""
+    from ..network.remove import prune
+
+    context: Context = ctx.obj
+    chosen = _Chosen(image_common.parse_filters(filters, FILTERS))
+    if not force and not confirmed("WARNING! This will remove all custom networks not used by at least one container."):
+        return 0
+    context.containers.sweep()
+    removed, failures = prune(Networks(context.paths), context.containers, chosen)
+    if removed:
+        click.echo("\n".join(["Deleted Networks:", *removed, ""]))
+    for problem in failures:
+        print(f"rootless: {problem}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+class _Chosen:
+    """Which networks a prune takes, of those that nobody uses."""
+
+    def __init__(self, filters: dict[str, list[str]]) -> None:
+        self._labels = filters.get("label", [])
+        self._without = filters.get("label!", [])
+        self._until = [image_common.parse_until(value) for value in filters.get("until", [])]
+
+    def __call__(self, network: Network) -> bool:
+        created = datetime.fromisoformat(network.created[:26] + "+00:00")
+        return (
+            all(has_label(network.labels, label) for label in self._labels)
+            and not any(has_label(network.labels, label) for label in self._without)
+            and all(created <= moment for moment in self._until)
+        )
