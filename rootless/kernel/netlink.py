@@ -47,7 +47,7 @@ BUFFER = 1 << 16
 
 @dataclass(frozen=True)
 class Link:
-    """One interface. `master` is the index of its bridge, 0 for none; `kind` is `bridge`, `veth`, `tun` ... or empty."""
+    """One interface. `master` is the index of its bridge, 0 for none; `kind` is `bridge`, `veth` ... or empty."""
 
     index: int
     name: str
