@@ -6,8 +6,10 @@ A child may enter other namespaces, or import and start what must not be there w
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TypeVar
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, TypeVar
 
 from .errors import RootlessError
 
@@ -30,10 +32,51 @@ def call(work: Callable[[], T], what: str) -> T:
         _answer(work, write)
     os.close(write)
     try:
-        with open(read, "rb") as file:
-            answer = file.read()
+        answer = _read(read)
     finally:
         _, status = os.waitpid(pid, 0)
+    result: T = _result(answer, status, what)
+    return result
+
+
+@contextmanager
+def stream(work: Callable[[BinaryIO], object], what: str) -> Iterator[BinaryIO]:
+    """Run `work` in a child whose writing is what is read in the block; otherwise as `call`.
+
+    At the end of the block, where everything must have been read, what the child raised is raised here. A block that
+    fails ends the child.
+    """
+    answers, answer = os.pipe2(os.O_CLOEXEC)
+    read, write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        os.close(answers)
+        os.close(read)
+        _answer(lambda: _written(work, write), answer)
+    os.close(answer)
+    os.close(write)
+    try:
+        with open(read, "rb", buffering=0) as file:
+            yield file
+        told = _read(answers)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    _result(told, os.waitpid(pid, 0)[1], what)
+
+
+def _written(work: Callable[[BinaryIO], object], write: int) -> None:
+    with open(write, "wb") as file:
+        work(file)
+
+
+def _read(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        return file.read()
+
+
+def _result(answer: bytes, status: int, what: str) -> Any:
     if not answer:
         raise RootlessError(f"{what} ended without an answer (status {status})")
     import pickle
@@ -41,8 +84,7 @@ def call(work: Callable[[], T], what: str) -> T:
     succeeded, value = pickle.loads(answer)  # noqa: S301 - written by our own child, over our own pipe
     if not succeeded:
         raise value
-    result: T = value
-    return result
+    return value
 
 
 def _answer(work: Callable[[], object], write: int) -> None:

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from . import child, locks
 from .errors import UnavailableError
@@ -22,6 +22,8 @@ from .kernel import namespaces, process
 from .paths import Paths, private_directory
 
 T = TypeVar("T")
+
+_WHAT = "a process in the user namespace"
 
 
 def open_room(paths: Paths, idmap: IdMap, *, hold: bool = False) -> int:
@@ -228,8 +230,22 @@ def call(fd: int, work: Callable[[], T]) -> T:
     """
 
     def inside() -> T:
-        enter(fd)
-        process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of credentials, which clears it
+        _settle(fd)
         return work()
 
-    return child.call(inside, "a process in the user namespace")
+    return child.call(inside, _WHAT)
+
+
+def stream(fd: int, work: Callable[[BinaryIO], object]) -> AbstractContextManager[BinaryIO]:
+    """As `call`, for work whose result is what it writes: see `child.stream`."""
+
+    def inside(sink: BinaryIO) -> None:
+        _settle(fd)
+        work(sink)
+
+    return child.stream(inside, _WHAT)
+
+
+def _settle(fd: int) -> None:
+    enter(fd)
+    process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of credentials, which clears it

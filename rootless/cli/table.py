@@ -4,9 +4,14 @@ from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("rootless.cli.attach:attach", "Attach local standard streams to a running container"),
+    "commit": ("rootless.cli.commit:commit", "Create a new image from a container's changes"),
     "completion": ("rootless.cli.completion:completion", "Generate the autocompletion script for a shell"),
     "container prune": ("rootless.cli.container_prune:container_prune", "Remove all stopped containers"),
     "create": ("rootless.cli.create:create", "Create a new container"),
+    "diff": (
+        "rootless.cli.diff:diff",
+        "Inspect changes to files or directories on a container's filesystem",
+    ),
     "events": ("rootless.cli.events:events", "Get real time events from the engine"),
     "exec": ("rootless.cli.exec_:exec_", "Execute a command in a running container"),
     "history": ("rootless.cli.history:history", "Show the history of an image"),
@@ -57,7 +62,9 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         "Manage containers",
         {
             "attach": "attach",
+            "commit": "commit",
             "create": "create",
+            "diff": "diff",
             "exec": "exec",
             "inspect": "inspect",
             "kill": "kill",

@@ -66,11 +66,6 @@ def assemble(
         RootlessError: of the part that can't be had.
     """
     record = container.record
-    if record.idmap != idmap.tag:
-        raise ConflictError(
-            f"container {record.name} was made with other subordinate ids than you have now",
-            hint="give the account its former ranges in /etc/subuid and /etc/subgid back, or make the container anew",
-        )
     where = f"containers/{record.id}"
     return Bundle(
         record=record,
@@ -78,14 +73,25 @@ def assemble(
         namespaces=OWN_NAMESPACES,
         store=paths.store,
         driver=drivers.get(record.driver),
-        stack=_stack(record, where, idmap),
+        stack=layer_stack(record, idmap),
         target=f"{where}/root",
         plan=plan(record, idmap),
         program=main_program(record.spec, paths, idmap, window, debug, cgroup),
     )
 
 
-def _stack(record: Record, where: str, idmap: IdMap) -> LayerStack:
+def layer_stack(record: Record, idmap: IdMap) -> LayerStack:
+    """The parts of a container's root file system.
+
+    Raises:
+        ConflictError: the container was made under another id map; its files' owners would mean nothing.
+    """
+    if record.idmap != idmap.tag:
+        raise ConflictError(
+            f"container {record.name} was made with other subordinate ids than you have now",
+            hint="give the account its former ranges in /etc/subuid and /etc/subgid back, or make the container anew",
+        )
+    where = f"containers/{record.id}"
     return LayerStack(
         record.layers,
         f"{where}/upper",

@@ -20,8 +20,11 @@ from .channel import Channel, Cloned, Failed, Mapped
 from .program import Program, Stdio, adjust_oom_score, become, connect_streams, cut_ties, report, wait_for
 
 
-def open_namespaces(state: State) -> dict[str, int]:
+def open_namespaces(state: State, *wanted: str) -> dict[str, int]:
     """Descriptors on the namespaces of a running container, by their names under /proc/PID/ns.
+
+    Args:
+        wanted: only these; all by default.
 
     Raises:
         ConflictError: it does not run any more.
@@ -32,13 +35,15 @@ def open_namespaces(state: State) -> dict[str, int]:
         return {
             name: os.open(f"/proc/{state.monitor}/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
             for name, fd in state.namespaces.items()
+            if not wanted or name in wanted
         }
     except OSError as problem:
         raise ConflictError("the container is not running") from problem
 
 
 def enter(namespaces: Mapping[str, int]) -> None:
-    """Move the calling process, which must have one thread, into these namespaces, as root of the user namespace.
+    """Move the calling process, which must have one thread, into these namespaces, as root of the user namespace, which
+    must be among them.
 
     The pid namespace takes effect for children only (pid_namespaces(7)).
 
@@ -46,6 +51,8 @@ def enter(namespaces: Mapping[str, int]) -> None:
         OSError: EPERM when the caller does not own the user namespace.
     """
     for flag, name in ns.FILES.items():  # the user namespace first: it gives the capabilities for the others
+        if name not in namespaces:
+            continue
         ns.setns(namespaces[name], flag)
         if flag == ns.CLONE_NEWUSER:
             with suppress(PermissionError):  # in a map of one id setgroups(2) has been given up
