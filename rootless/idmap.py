@@ -58,6 +58,11 @@ class IdMap:
         """Whether a file of these container ids can belong to somebody under this map."""
         return _holds(self.uids, uid) and _holds(self.gids, gid)
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """One more than the highest user id, and group id."""
+        return max(e.inside + e.count for e in self.uids), max(e.inside + e.count for e in self.gids)
+
     def nested(self) -> IdMap:
         """The same ids for a namespace inside the room. The kernel refuses a line that spans two of the parent's lines
         (EPERM), so each line of the room's map gets one of its own."""
@@ -65,6 +70,22 @@ class IdMap:
             tuple(Extent(e.inside, e.inside, e.count) for e in self.uids),
             tuple(Extent(e.inside, e.inside, e.count) for e in self.gids),
         )
+
+
+def keeping(room: IdMap, uid: int, gid: int) -> IdMap:
+    """The map of a namespace inside `room` in which the caller, root of the room, has these ids.
+
+    All the others keep their order: below the caller's they move down by one, so that container root is the first
+    subordinate id. A line of the caller's own id stands between two of the subordinate ones.
+    """
+    return IdMap(_keeping(room.uids, uid), _keeping(room.gids, gid))
+
+
+def _keeping(extents: tuple[Extent, ...], kept: int) -> tuple[Extent, ...]:
+    count = extents[-1].inside + extents[-1].count - 1  # of the subordinate ids, 1 to `count` in the room
+    below, above = min(kept, count), max(count - kept, 0)
+    lines = Extent(0, 1, below), Extent(kept, 0, 1), Extent(kept + 1, kept + 1, above)
+    return tuple(line for line in lines if line.count)
 
 
 def _holds(extents: tuple[Extent, ...], number: int) -> bool:
@@ -85,11 +106,11 @@ def detect() -> IdMap:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         return _map_of_root()
-    account = _account(uid)
-    uids, gids = _subordinate("/etc/subuid", account, uid), _subordinate("/etc/subgid", account, uid)
+    name = account_name(uid)
+    uids, gids = _subordinate("/etc/subuid", name, uid), _subordinate("/etc/subgid", name, uid)
     helpers = [name for name in ("newuidmap", "newgidmap") if not _is_on_path(name)]
     if uids is None or gids is None or helpers:
-        return IdMap((Extent(0, uid, 1),), (Extent(0, gid, 1),), _why_single(account, uids, gids, helpers))
+        return IdMap((Extent(0, uid, 1),), (Extent(0, gid, 1),), _why_single(name, uids, gids, helpers))
     return IdMap((Extent(0, uid, 1), Extent(1, *uids)), (Extent(0, gid, 1), Extent(1, *gids)))
 
 
@@ -135,7 +156,8 @@ def _current(path: str) -> tuple[Extent, ...]:
         return tuple(Extent(*map(int, line.split())) for line in file)
 
 
-def _account(uid: int) -> str:
+def account_name(uid: int) -> str:
+    """The account of this id, by its name if it has one."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

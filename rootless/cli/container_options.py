@@ -15,6 +15,7 @@ from ..container.record import Ulimit
 from ..container.spec import Options
 from ..errors import NotFoundError, RootlessError, UsageError
 from .log_options import LOG_OPTIONS, read_log_options
+from .namespace_options import namespace_options, read_namespaces
 from .storage_options import read_storage, storage_option
 
 _OPTIONS = (
@@ -70,7 +71,7 @@ def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command with all of them."""
     for option in reversed(_OPTIONS):
         function = option(function)
-    return function
+    return namespace_options(function)
 
 
 def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequence[str], **given: Any) -> Options:
@@ -82,6 +83,7 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
     """
     security = _Security(given.pop("security_opt"))
     storage = read_storage(given.pop("storage_opt"))
+    namespaces = read_namespaces(given)
     health = health_check(given)
     policy, retries = restart_policy(given.pop("restart"))
     if policy != "no" and given["auto_remove"]:
@@ -102,6 +104,8 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         ulimits=tuple(ulimit(text) for text in given.pop("ulimit")),
         no_new_privileges=security.no_new_privileges,
         seccomp=security.seccomp,
+        unmasked=security.unmasked,
+        **namespaces,
         storage_opt=storage,
         **given,
     )
@@ -234,11 +238,12 @@ def ulimit(text: str) -> Ulimit:
 
 
 class _Security:
-    """`--security-opt`: no-new-privileges, seccomp=, and those that ask for what is so anyway."""
+    """`--security-opt`: no-new-privileges, seccomp=, systempaths=, and those that ask for what is so anyway."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.no_new_privileges = False
         self.seccomp = ""
+        self.unmasked = False
         for text in texts:
             self._read(text)
 
@@ -248,8 +253,10 @@ class _Security:
             self.no_new_privileges = value != "false"
         elif name == "seccomp" and value:
             self.seccomp = _seccomp(value)
+        elif name == "systempaths" and value == "unconfined":
+            self.unmasked = True
         elif text not in ("apparmor=unconfined", "label=disable"):
-            hint = "there are: no-new-privileges, seccomp=unconfined, seccomp=builtin, seccomp=FILE"
+            hint = "there are: no-new-privileges, seccomp=unconfined|builtin|FILE, systempaths=unconfined"
             raise UsageError(f'invalid argument "{text}" for "--security-opt" flag: unknown option', hint=hint)
 
 

@@ -8,6 +8,7 @@ from ..container.container import Container
 from ..container.health import Check, Health
 from ..container.record import Resources, Spec, State
 from ..container.state import ALIVE, Status
+from ..runtime.kernelfs import MASKED, READ_ONLY
 
 NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time, which Docker prints for what has not happened."""
@@ -90,10 +91,16 @@ def _healthcheck(check: Check | None) -> dict[str, Any]:
 def _host_config(spec: Spec) -> dict[str, Any]:
     security = ["no-new-privileges"] if spec.no_new_privileges else []
     security += [f"seccomp={spec.seccomp}"] if spec.seccomp else []
+    security += ["systempaths=unconfined"] if spec.unmasked else []
     return {
         "Binds": None,
         "LogConfig": {"Type": spec.log.driver, "Config": dict(spec.log.options)},
         "NetworkMode": spec.network,
+        "PidMode": spec.pid,
+        "IpcMode": spec.ipc or "private",
+        "UTSMode": spec.uts,
+        "UsernsMode": spec.userns,
+        "CgroupnsMode": spec.cgroupns or "private",
         "PortBindings": {},
         "RestartPolicy": {"Name": spec.restart, "MaximumRetryCount": spec.restart_retries},
         "AutoRemove": spec.auto_remove,
@@ -108,6 +115,13 @@ def _host_config(spec: Spec) -> dict[str, Any]:
         "ShmSize": spec.shm_size,
         **_resources(spec.resources),
         "Tmpfs": spec.tmpfs,
+        **({"Sysctls": spec.sysctls} if spec.sysctls else {}),
+        **({"Annotations": spec.annotations} if spec.annotations else {}),
+        "Devices": [
+            {"PathOnHost": d.host, "PathInContainer": d.container, "CgroupPermissions": "rwm"} for d in spec.devices
+        ],
+        "MaskedPaths": [] if spec.unmasked or spec.privileged else list(MASKED),
+        "ReadonlyPaths": [] if spec.unmasked or spec.privileged else list(READ_ONLY),
         "Ulimits": [{"Name": u.name, "Hard": u.hard, "Soft": u.soft} for u in spec.ulimits] or None,
     }
 

@@ -25,10 +25,9 @@ def rm(ctx: click.Context, containers: tuple[str, ...], force: bool) -> int:
             _remove(context, text, force)
         except RootlessError as problem:
             # As in Docker, the others are removed all the same, and --force does not mind what is not there.
-            if force and isinstance(problem, NotFoundError):
-                continue
             print(f"rootless: {problem}", file=sys.stderr)
-            code = problem.exit_code
+            if not (force and isinstance(problem, NotFoundError)):
+                code = problem.exit_code
         else:
             print(text)
     return code

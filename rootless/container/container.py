@@ -19,6 +19,7 @@ from .. import atomic, events, locks
 from ..errors import ConflictError, NotFoundError, StoreError
 from ..kernel import cgroup, process
 from ..paths import Paths
+from . import strays
 from .record import Record, Spec, State, decode_record, decode_state, merge, now
 from .state import ALIVE, Event, Status, step
 
@@ -82,6 +83,8 @@ class Container:
             return self._without_cgroup(state)
         if state.boot_id == process.boot_id():
             kill_if_same(state.pid, state.pid_started)
+            if self.spec.pid:
+                strays.end(self.id)
         # The monitor is gone and with it the status that only a parent learns: Docker's word for a killed one is 137.
         code = 255 if state.boot_id != process.boot_id() else 128 + signal.SIGKILL
         cause = "the machine was started anew" if code == 255 else "its monitor was killed"

@@ -20,7 +20,7 @@ from ..storage import drivers
 from ..storage.driver import HOST, LayerKind
 from ..storage.layers import Layers, LayerSource, let_through
 from ..storage.ownerfile import OVERRIDE
-from . import host, names, operate, spec, storage_opt
+from . import host, names, operate, sharing, spec, storage_opt, userns
 from .container import Container, Hold
 from .record import Record, State, now
 from .state import ALIVE
@@ -66,7 +66,9 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
     if name:
         name = names.validate(name)
     container_id = os.urandom(32).hex()
-    wish = storage_opt.parse(options.storage_opt, host=image_name == host.NAME)
+    options = _resolve_donors(engine, options)
+    keep_id = userns.kept(options.userns) is not None
+    wish = storage_opt.parse(options.storage_opt, host=image_name == host.NAME, keep_id=keep_id)
     choice = drivers.choose(engine.driver, engine.paths.store, engine.idmap, wish)
     images = engine.images  # makes the store, too, where there is none
     with pins.hold(images.paths) as pin:
@@ -88,6 +90,15 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
             return _make(engine, record, State(monitor=monitor))
 
         yield make
+
+
+def _resolve_donors(engine: Engine, options: spec.Options) -> spec.Options:
+    """The same options with ids in the place of the names of containers to share with."""
+
+    def resolve(mode: str) -> str:
+        return sharing.resolved(mode, engine.containers.id_of)
+
+    return replace(options, pid=resolve(options.pid), ipc=resolve(options.ipc), network=resolve(options.network))
 
 
 def _origin(engine: Engine, name: str, kind: LayerKind, pin: pins.Pin) -> tuple[spec.Origin, list[str]]:

@@ -28,12 +28,13 @@ class Listing:
 
 def pids(state: State) -> set[int]:
     """The process ids of a running container: all descendants of its PID 1, and all else in its pid namespace, as
-    `exec` brings it in. Where PID 1 lives in somebody else's pid namespace, the descendants only."""
+    `exec` brings it in. Where that is somebody else's pid namespace, all else in its mount namespace."""
     parents = dict(_parents())
     found = _descendants(state.pid, parents)
-    namespace = _own_namespace(state)
+    kind = "pid" if _is_init(state) else "mnt"
+    namespace = _held(state, kind)
     if namespace is not None:
-        found |= {pid for pid in parents if _namespace(f"/proc/{pid}/ns/pid") == namespace}
+        found |= {pid for pid in parents if _namespace(f"/proc/{pid}/ns/{kind}") == namespace}
     return found & parents.keys()
 
 
@@ -57,14 +58,19 @@ def _descendants(pid: int, parents: dict[int, int]) -> set[int]:
     return found
 
 
-def _own_namespace(state: State) -> int | None:
-    """The pid namespace whose init the container's PID 1 is. Its monitor holds a descriptor on it: one that leads
-    through the process itself is refused where that is undumpable."""
+def _is_init(state: State) -> bool:
+    """Whether the container's first process is the init of its pid namespace."""
     with suppress(OSError), open(f"/proc/{state.pid}/status") as file:
-        numbers = next(line.split()[1:] for line in file if line.startswith("NSpid:"))
-        if numbers[-1] == "1" and "pid" in state.namespaces:
-            return _namespace(f"/proc/{state.monitor}/fd/{state.namespaces['pid']}")
-    return None
+        return next(line.split()[-1] for line in file if line.startswith("NSpid:")) == "1"
+    return False
+
+
+def _held(state: State, kind: str) -> int | None:
+    """A namespace of the container's. Its monitor holds a descriptor on each: one that leads through the process itself
+    is refused where that is undumpable."""
+    if kind not in state.namespaces:
+        return None
+    return _namespace(f"/proc/{state.monitor}/fd/{state.namespaces[kind]}")
 
 
 def _namespace(path: str) -> int | None:

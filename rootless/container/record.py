@@ -25,6 +25,13 @@ class Ulimit(msgspec.Struct, frozen=True):
     hard: int
 
 
+class Device(msgspec.Struct, frozen=True):
+    """One device of the machine's, and where the container has it."""
+
+    host: str
+    container: str
+
+
 class LogConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a container's output goes: Docker's log driver and its options, as they were given (runtime/logs.py)."""
 
@@ -68,11 +75,16 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         stop_timeout: seconds between the stop signal and SIGKILL.
         restart: the restart policy; restart_retries: how often on-failure tries, 0 for as often as it takes.
         seccomp: "" for the default profile, "unconfined", or the text of a profile.
+        pid, ipc, uts, cgroupns, network: whose these namespaces are (sharing.py).
+        userns: "" or "host" for container root being the caller; `keep-id:uid=N,gid=N`: who the caller is inside.
+        unmasked: nothing of the kernel's files is hidden or read-only (`systempaths=unconfined`).
+        devices: the machine's devices that it has, with their paths inside.
+        sysctls: kernel parameters of its own namespaces.
+        annotations: kept for whoever reads them.
         log: where the output goes beside to who is attached.
         health: the health check; None for none.
         storage_opt: the options of --storage-opt, as given (storage_opt.py).
         mounts: in the order in which they were asked for; --tmpfs is not among them.
-        userns: which ids it has: empty for the usual ones, or `keep-id[:uid=N,gid=N]`.
     """
 
     image: str
@@ -101,6 +113,15 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     no_new_privileges: bool = False
     seccomp: str = ""
     network: str = "none"
+    pid: str = ""
+    ipc: str = ""
+    uts: str = ""
+    userns: str = ""
+    cgroupns: str = ""
+    unmasked: bool = False
+    devices: tuple[Device, ...] = ()
+    sysctls: dict[str, str] = {}
+    annotations: dict[str, str] = {}
     stop_signal: str = ""
     stop_timeout: int = 10
     restart: str = "no"
@@ -110,7 +131,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     resources: Resources = Resources()
     storage_opt: dict[str, str] = {}
     mounts: tuple[Mount, ...] = ()
-    userns: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Sequence
@@ -12,9 +13,9 @@ import msgspec
 
 from ..errors import UsageError
 from ..image.spec import RunConfig
-from . import health
+from . import health, sysctl, userns
 from .health import Check
-from .record import LogConfig, Resources, Spec, Ulimit
+from .record import Device, LogConfig, Resources, Spec, Ulimit
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?")
 """sethostname(2) takes 64 bytes of anything; what else stands in /etc/hosts is a name or several."""
@@ -58,6 +59,15 @@ class Options:
     no_new_privileges: bool = False
     seccomp: str = ""
     network: str = "none"
+    pid: str = ""
+    ipc: str = ""
+    uts: str = ""
+    userns: str = ""
+    cgroupns: str = ""
+    unmasked: bool = False
+    devices: tuple[Device, ...] = ()
+    sysctls: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
     stop_signal: str = ""
     stop_timeout: int = 10
     restart: str = "no"
@@ -87,10 +97,11 @@ def build(options: Options, image: Origin, image_name: str, container_id: str) -
     """
     run = image.run
     entrypoint, command = _command(options, run)
+    sysctl.require_own(options.sysctls, network=options.network, ipc=options.ipc)
     workdir = options.workdir or run.working_dir or "/"
     if not workdir.startswith("/"):
         raise UsageError(f"the working directory '{workdir}' is invalid, it needs to be an absolute path")
-    hostname = options.hostname or container_id[:12]
+    hostname = options.hostname or (os.uname().nodename if options.uts == "host" else container_id[:12])
     if not _HOSTNAME.fullmatch(hostname):
         raise UsageError(f"invalid hostname: {hostname!r}", hint="letters, digits, '-', '_' and '.', at most 64")
     wanted = Spec(
@@ -101,7 +112,7 @@ def build(options: Options, image: Origin, image_name: str, container_id: str) -
         env=_environment(options, run, hostname),
         labels=(run.labels or {}) | options.labels,
         workdir=posixpath.normpath(workdir),
-        user=options.user or run.user or "",
+        user=options.user or userns.default_user(options.userns) or run.user or "",
         group_add=options.group_add,
         hostname=hostname,
         domainname=options.domainname,
@@ -120,6 +131,15 @@ def build(options: Options, image: Origin, image_name: str, container_id: str) -
         no_new_privileges=options.no_new_privileges,
         seccomp=options.seccomp,
         network=options.network,
+        pid=options.pid,
+        ipc=options.ipc,
+        uts=options.uts,
+        userns=options.userns,
+        cgroupns=options.cgroupns,
+        unmasked=options.unmasked,
+        devices=options.devices,
+        sysctls=options.sysctls,
+        annotations=options.annotations,
         stop_signal=options.stop_signal or run.stop_signal or "",
         stop_timeout=options.stop_timeout,
         restart=options.restart,

@@ -12,7 +12,7 @@ from . import sizes
 _OWNERSHIP: Mapping[str, Owners] = {"owned": "owned", "mapped": "mapped"}
 
 
-def parse(options: Mapping[str, str], *, host: bool = False) -> Wish:
+def parse(options: Mapping[str, str], *, host: bool = False, keep_id: bool = False) -> Wish:
     """What the options ask for.
 
     `size` is Docker's: how much the container may change, in bytes; 0 is no limit. `ownership` is ours: `owned`, where
@@ -20,6 +20,7 @@ def parse(options: Mapping[str, str], *, host: bool = False) -> Wish:
 
     Args:
         host: for a container of the image `host`.
+        keep_id: for one in which the caller has other ids than its root's.
 
     Raises:
         UsageError: an unknown option or a value that makes no sense; in Docker's words.
@@ -33,7 +34,7 @@ def parse(options: Mapping[str, str], *, host: bool = False) -> Wish:
                 owners = _owners(value)
             case other:
                 raise UsageError(f"Unknown option {other}", hint="--storage-opt has size and ownership")
-    return Wish(size, owners, host)
+    return Wish(size, owners, host, keep_id)
 
 
 def _owners(value: str) -> Owners:

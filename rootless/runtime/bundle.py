@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..container import capabilities
+from .. import idmap as ids_of
+from ..container import capabilities, sharing, userns
 from ..container.container import Container
 from ..container.record import Record, Spec
+from ..container.store import Containers
 from ..errors import ConflictError
 from ..idmap import IdMap
 from ..kernel import mount as m
-from ..kernel import namespaces as ns
 from ..kernel.caps import Cap
 from ..paths import Paths
 from ..storage import drivers
 from ..storage.driver import HOST, LayerStack, StorageDriver
-from . import limits, rootfs, seccomp
+from . import joining, limits, rootfs, seccomp
+from .joining import Sharing
+from .kernelfs import Kernel
 from .program import Program
-
-OWN_NAMESPACES = (
-    ns.CLONE_NEWUSER
-    | ns.CLONE_NEWNS
-    | ns.CLONE_NEWPID
-    | ns.CLONE_NEWUTS
-    | ns.CLONE_NEWIPC
-    | ns.CLONE_NEWNET
-    | ns.CLONE_NEWCGROUP
-)
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,8 @@ class Bundle:
     """One start of one container.
 
     Attributes:
-        namespaces: the CLONE_NEW flags of what the container has for itself.
+        idmap: of the container's user namespace, inside the room.
+        sharing: which namespaces it has for itself, and whose the others are.
         target: where the root file system is mounted, relative to the store like the parts of `stack`. Of what PID 1
             has from before clone(2), only its working directory is in the new mount namespace: a descriptor still
             refers to a mount of the old one, on which nothing can be mounted (EINVAL).
@@ -44,7 +39,7 @@ class Bundle:
 
     record: Record
     idmap: IdMap
-    namespaces: int
+    sharing: Sharing
     store: Path
     driver: StorageDriver
     stack: LayerStack
@@ -66,22 +61,26 @@ def assemble(
         RootlessError: of the part that can't be had.
     """
     record = container.record
-    where = f"containers/{record.id}"
+    shared = joining.find(Containers(paths), record.spec, idmap.tag)
+    nested = userns.nested(record.spec.userns, idmap)
     return Bundle(
         record=record,
-        idmap=idmap,
-        namespaces=OWN_NAMESPACES,
+        idmap=nested,
+        sharing=shared,
         store=paths.store,
         driver=drivers.get(record.driver),
         stack=layer_stack(record, idmap),
-        target=f"{where}/root",
-        plan=plan(record, idmap),
+        target=f"containers/{record.id}/root",
+        plan=plan(record, nested, frozenset(shared.borrowed)),
         program=main_program(record.spec, paths, idmap, window, debug, cgroup),
     )
 
 
 def layer_stack(record: Record, idmap: IdMap) -> LayerStack:
     """The parts of a container's root file system.
+
+    Args:
+        idmap: of the room.
 
     Raises:
         ConflictError: the container was made under another id map; its files' owners would mean nothing.
@@ -99,7 +98,7 @@ def layer_stack(record: Record, idmap: IdMap) -> LayerStack:
         owners=record.owners,
         size=record.size,
         base=f"{where}/base.jsonl" if HOST in record.layers else "",
-        ids=(idmap.uids[-1].inside + idmap.uids[-1].count, idmap.gids[-1].inside + idmap.gids[-1].count),
+        ids=userns.nested(record.spec.userns, idmap).ends,
     )
 
 
@@ -123,21 +122,47 @@ def main_program(spec: Spec, paths: Paths, idmap: IdMap, window: tuple[int, int]
         no_new_privileges=spec.no_new_privileges,
         capabilities=granted,
         filter=_filter(spec, granted, paths),
-        idmap=idmap,
+        idmap=userns.nested(spec.userns, idmap),
         window=window,
         debug=debug,
         oom_score_adj=spec.resources.oom_score_adj,
+        accounts=_accounts(spec),
     )
     missing = limits.lacking(Path(cgroup) if cgroup else None, spec.resources)
     return limits.with_stand_ins(program, spec.resources, missing)
 
 
-def plan(record: Record, idmap: IdMap) -> tuple[rootfs.Operation, ...]:
-    """The mounts of a container, in order."""
+def _accounts(spec: Spec) -> tuple[str, str]:
+    """The lines that the image's files lack of whom the caller is inside, with keep-id."""
+    ids = userns.kept(spec.userns)
+    if ids is None:
+        return "", ""
+    name = ids_of.account_name(os.geteuid())
+    return f"{name}:*:{ids.uid}:{ids.gid}:{name}:{spec.workdir}:/bin/sh", f"{name}:x:{ids.gid}:"
+
+
+def plan(record: Record, idmap: IdMap, borrowed: frozenset[str] = frozenset()) -> tuple[rootfs.Operation, ...]:
+    """The mounts of a container, in order.
+
+    Args:
+        idmap: of its user namespace.
+        borrowed: paths at which it has another container's mount.
+    """
     spec = record.spec
-    operations = rootfs.proc_sys_dev(
-        shm_size=spec.shm_size, tty_group=idmap.holds(0, 5), own_network=True, privileged=spec.privileged
+    kernel = Kernel(
+        shm_size=0 if spec.ipc == "none" else spec.shm_size,
+        tty_group=idmap.holds(0, 5),
+        pid=spec.pid != sharing.HOST,
+        network=spec.network != sharing.HOST,
+        ipc=spec.ipc != sharing.HOST,
+        cgroup=spec.cgroupns != sharing.HOST,
+        borrowed=borrowed,
+        sysctls=spec.sysctls,
+        writable=spec.privileged,
+        unmasked=spec.privileged or spec.unmasked,
     )
+    operations = kernel.plan()
+    operations += [rootfs.Bind(device.host, device.container) for device in spec.devices]
     if HOST in record.layers:
         operations.append(rootfs.FileSystem("tmpfs", "/run", m.MS_NOSUID | m.MS_NODEV, "mode=755"))
     for name in "resolv.conf", "hostname", "hosts":

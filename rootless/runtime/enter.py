@@ -50,9 +50,10 @@ def enter(namespaces: Mapping[str, int]) -> None:
     Raises:
         OSError: EPERM when the caller does not own the user namespace.
     """
-    for flag, name in ns.FILES.items():  # the user namespace first: it gives the capabilities for the others
-        if name not in namespaces:
-            continue
+    # What the container has from the caller belongs to the machine's root: to enter it is refused, even from within.
+    named = {flag: name for flag, name in ns.FILES.items() if name in namespaces}
+    others = {flag: name for flag, name in named.items() if not _is_in(name, namespaces[name])}
+    for flag, name in others.items():  # the user namespace first: it gives the capabilities for the others
         ns.setns(namespaces[name], flag)
         if flag == ns.CLONE_NEWUSER:
             with suppress(PermissionError):  # in a map of one id setgroups(2) has been given up
@@ -60,6 +61,12 @@ def enter(namespaces: Mapping[str, int]) -> None:
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
     os.chdir("/")
+
+
+def _is_in(name: str, namespace: int) -> bool:
+    """Whether the calling process is in this namespace (namespaces(7))."""
+    ours, other = os.stat(f"/proc/self/ns/{name}"), os.fstat(namespace)
+    return (ours.st_dev, ours.st_ino) == (other.st_dev, other.st_ino)
 
 
 def run(program: Program, namespaces: Mapping[str, int], stdio: Stdio, channel: Channel) -> NoReturn:

@@ -25,12 +25,20 @@ from .program import Stdio, become, connect_streams, cut_ties, report, wait_for
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # netdevice(7)
 
 
-def run(bundle: Bundle, stdio: Stdio, channel: Channel, server: socket.socket | None) -> NoReturn:
-    """The body of PID 1. Ends by execve(2), or with a `Failed` on the channel."""
+def run(
+    bundle: Bundle, stdio: Stdio, channel: Channel, server: socket.socket | None, borrowed: dict[str, int]
+) -> NoReturn:
+    """The body of PID 1. Ends by execve(2), or with a `Failed` on the channel.
+
+    Args:
+        borrowed: as in `rootfs.Root`.
+    """
     try:
         wait_for(channel, Mapped)
-        cut_ties(stdio, channel, *([server.fileno()] if server is not None else []))
-        console = _build(bundle, server)
+        os.setresgid(0, 0, 0)  # with keep-id the caller, as whom it comes here, is somebody else inside
+        os.setresuid(0, 0, 0)
+        cut_ties(stdio, channel, *borrowed.values(), *([server.fileno()] if server is not None else []))
+        console = _build(bundle, server, borrowed)
         connect_streams(stdio, console, channel)
         become(bundle.program, channel)
     except BaseException as problem:
@@ -39,28 +47,28 @@ def run(bundle: Bundle, stdio: Stdio, channel: Channel, server: socket.socket | 
         os._exit(1)
 
 
-def _build(bundle: Bundle, server: socket.socket | None) -> tuple[int, int] | None:
+def _build(bundle: Bundle, server: socket.socket | None, borrowed: dict[str, int]) -> tuple[int, int] | None:
     """Names, network, file systems, terminal (its two sides are returned); then the container's root is `/`."""
     spec = bundle.record.spec
-    if bundle.namespaces & ns.CLONE_NEWUTS:
+    if bundle.sharing.own & ns.CLONE_NEWUTS:
         ns.sethostname(spec.hostname)
         if spec.domainname:
             ns.setdomainname(spec.domainname)
-    if bundle.namespaces & ns.CLONE_NEWNET:
+    if bundle.sharing.own & ns.CLONE_NEWNET:
         _loopback_up()
     m.mount(None, "/", None, m.MS_REC | m.MS_PRIVATE)
     bundle.driver.mount(bundle.stack, bundle.target, server)
-    root_fd = _fill(bundle)
+    root_fd = _fill(bundle, borrowed)
     console = _open_console(bundle, root_fd) if spec.tty else None
     _pivot(root_fd)
     return console
 
 
-def _fill(bundle: Bundle) -> int:
+def _fill(bundle: Bundle, borrowed: dict[str, int]) -> int:
     """Execute the plan in the mounted root; a descriptor of that."""
     try:
         root_fd = os.open(bundle.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        rootfs.execute(bundle.plan, rootfs.Root(root_fd))
+        rootfs.execute(bundle.plan, rootfs.Root(root_fd, borrowed))
     except (OSError, RootlessError) as problem:
         cause = problem.__cause__ or problem
         if isinstance(cause, OSError) and cause.errno == errno.ENOTCONN:  # what a FUSE mount without a server says

@@ -19,6 +19,7 @@ import msgspec
 
 from .. import idmap as ids
 from .. import room
+from ..container import strays
 from ..container.container import Container, Hold
 from ..container.health import Health, Result, after
 from ..container.record import State, now
@@ -166,7 +167,10 @@ class _Keeper:
         def body(stdio: Stdio, channel: Channel) -> NoReturn:
             stage.run(bundle, stdio, self.room_fd, channel, confinement.outside)
 
-        return begin(body, bundle.program, client, keep_namespaces=True, fork=confinement.fork)
+        try:
+            return begin(body, bundle.program, client, keep_namespaces=True, fork=confinement.fork)
+        finally:
+            bundle.sharing.close()
 
     def _note_failure(self, state: State, problem: RootlessError) -> None:
         """As in Docker: a container that could not be started stays, unless --rm says otherwise."""
@@ -211,7 +215,7 @@ class _Keeper:
         while True:
             began = time.monotonic()
             log = LogWriter(self.container.directory / "log", log_options(self.container.spec))
-            watch = Watch(running, log, clients)
+            watch = Watch(running, log, clients, self._end_strays if self.container.spec.pid else None)
             watch.until_the_end(self.order.stdin, self._monitor, self._note)
             watch.tell_end()  # as in Docker, whoever was attached saw this run and not the next
             if not self.restarting:
@@ -222,6 +226,9 @@ class _Keeper:
                 watch.tell_end()
                 return
             running = self._start(None)
+
+    def _end_strays(self) -> None:
+        strays.end(self.container.id)
 
     def _again(self, watch: Watch) -> bool:
         spec = self.container.spec

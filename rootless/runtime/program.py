@@ -46,6 +46,7 @@ class Program:
         debug: send tracebacks along with failures.
         affinity: the processors that it may run on; empty for all.
         oom_score_adj: 0 for the caller's own.
+        accounts: lines for /etc/passwd and /etc/group, where these exist and have none of that id; empty for none.
     """
 
     argv: tuple[str, ...]
@@ -65,6 +66,7 @@ class Program:
     debug: bool
     affinity: frozenset[int] = frozenset()
     oom_score_adj: int = 0
+    accounts: tuple[str, str] = ("", "")
 
 
 def adjust_oom_score(program: Program) -> None:
@@ -136,6 +138,7 @@ def become(program: Program, channel: Channel) -> NoReturn:
     Raises:
         RootlessError: what stands against it, as the user shall read it.
     """
+    users.add(program.accounts)
     user = users.look_up(program.user, program.group_add, program.idmap)
     for number in range(3):
         # As a non-root user the command may open /dev/stdout, which the kernel checks against the pipe's owner.

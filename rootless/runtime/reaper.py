@@ -18,6 +18,8 @@ def split() -> None:
     PID 1 stays a Python of the host's, so nothing inside may look into it: it is undumpable (set before), which hides
     its environment and memory, and its command line, which everybody may read, is overwritten.
     """
+    if os.getpid() != 1:  # in a pid namespace of others' orphans would be theirs
+        process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
     waited = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
     # Blocked before the fork: a signal that comes between would else end PID 1, or be lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)

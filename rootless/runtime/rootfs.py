@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..container import sysctl
 from ..errors import RootlessError
 from ..kernel import fs
 from ..kernel import mount as m
@@ -21,9 +22,13 @@ from ..kernel import mount as m
 
 @dataclass(frozen=True)
 class Root:
-    """The mounted root of the container, by a descriptor (O_PATH) below which everything is looked up."""
+    """The mounted root of the container, by a descriptor (O_PATH) below which everything is looked up.
+
+    `borrowed`: descriptors on detached mounts of other containers, by their path there.
+    """
 
     fd: int
+    borrowed: Mapping[str, int] = field(default_factory=dict)
 
 
 class Operation(Protocol):
@@ -94,6 +99,36 @@ class Bind:
         if self.flags:
             with _MountPoint(root, self.target, directory=is_directory) as point:
                 point.set_flags(self.flags, recursive=self.recursive)
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """Put a copy of another container's mount of `target` there (joining.py)."""
+
+    target: str
+
+    def describe(self) -> str:
+        return f"borrow {self.target}"
+
+    def execute(self, root: Root) -> None:
+        with _MountPoint(root, self.target) as point:
+            m.move_mount(root.borrowed[self.target], point.fd)
+
+
+@dataclass(frozen=True)
+class Sysctl:
+    """Set a kernel parameter (sysctl(8)) of a namespace that is the container's own. It comes after /proc."""
+
+    name: str
+    value: str
+
+    def describe(self) -> str:
+        return f"sysctl {self.name}={self.value}"
+
+    def execute(self, root: Root) -> None:
+        path = f"/proc/sys/{sysctl.path(self.name)}"
+        with open(fs.openat2(root.fd, path, os.O_WRONLY, resolve=fs.RESOLVE_IN_ROOT), "w") as file:
+            file.write(self.value)
 
 
 @dataclass(frozen=True)
@@ -254,64 +289,6 @@ def _make(where: int, name: str, mode: int, *, directory: bool) -> None:
         os.mkdir(name, mode, dir_fd=where)
     else:
         os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=where))
-
-
-MASKED = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)
-"""What Docker hides: it tells of the host or gives power over it, whatever the capabilities."""
-
-READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-"""What Docker lets a container see and not write."""
-
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-"""A user namespace may not make device nodes: these are the host's own, bound."""
-
-
-def proc_sys_dev(*, shm_size: int, tty_group: bool, own_network: bool, privileged: bool) -> list[Operation]:
-    """The kernel's file systems and the devices that every container has.
-
-    Args:
-        shm_size: bytes of /dev/shm.
-        tty_group: give terminals to group 5 (tty); needs that group to be in the id map.
-        own_network: sysfs can be mounted only by the owner of the network namespace; else the host's is bound.
-        privileged: nothing is masked, and /proc/sys and /sys can be written as far as the user namespace allows.
-    """
-    common = m.MS_NOSUID | m.MS_NOEXEC | m.MS_NODEV
-    sys_flags = common | (0 if privileged else m.MS_RDONLY)
-    pts = "newinstance,ptmxmode=0666,mode=0620" + (",gid=5" if tty_group else "")
-    plan: list[Operation] = [
-        FileSystem("proc", "/proc", common),
-        FileSystem("tmpfs", "/dev", m.MS_NOSUID | m.MS_STRICTATIME, "mode=755,size=65536k"),
-        FileSystem("devpts", "/dev/pts", m.MS_NOSUID | m.MS_NOEXEC, pts),
-        FileSystem("tmpfs", "/dev/shm", common, f"mode=1777,size={shm_size}"),
-        FileSystem("mqueue", "/dev/mqueue", common),
-        *(Bind(f"/dev/{name}", f"/dev/{name}", optional=True) for name in DEVICES),
-        Link("pts/ptmx", "/dev/ptmx"),
-        Link("/proc/self/fd", "/dev/fd"),
-        Link("/proc/self/fd/0", "/dev/stdin"),
-        Link("/proc/self/fd/1", "/dev/stdout"),
-        Link("/proc/self/fd/2", "/dev/stderr"),
-        Link("/proc/kcore", "/dev/core"),
-        FileSystem("sysfs", "/sys", sys_flags) if own_network else Bind("/sys", "/sys", sys_flags, recursive=True),
-        # A kernel without cgroup v2 refuses; a container lives well without this directory.
-        FileSystem("cgroup2", "/sys/fs/cgroup", sys_flags, optional=True),
-    ]
-    if not privileged:
-        plan += [ReadOnly(path) for path in READ_ONLY]
-        plan += [Mask(path) for path in MASKED]
-    return plan
 
 
 def user_tmpfs(tmpfs: dict[str, str]) -> list[Operation]:

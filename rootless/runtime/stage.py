@@ -35,19 +35,25 @@ def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel, outside: i
         place = bundle.driver.server_place(bundle.stack)
         connections = socket.socketpair() if place else None
         # Later would be too late: no way leads back out of the room.
-        server = _start_server(bundle, connections[1], outside) if connections and place == "outside" else 0
+        server = _start_server(bundle, connections[1], outside, -1) if connections and place == "outside" else 0
         room.enter(room_fd)
         # Root's change of ids made the process undumpable, and its /proc files the real root's (proc(5)): PID 1, a copy
         # of this process, would have a uid_map that nobody in the room may open.
         process.prctl(process.PR_SET_DUMPABLE, 1)
-        pid = ns.clone(bundle.namespaces | ns.CLONE_PARENT)
+        sharing = bundle.sharing
+        if connections and place == "inside" and sharing.user >= 0:
+            server = _start_server(bundle, connections[1], outside, sharing.user)
+        borrowed = sharing.borrow()
+        sharing.join()
+        pid = ns.clone(sharing.own | ns.CLONE_PARENT)
         if pid == 0:
             if connections:
                 connections[1].close()
-            init.run(bundle, stdio, channel, connections[0] if connections else None)
-        _write_maps(pid, bundle)
-        if connections and place == "inside":
-            server = _start_server(bundle, connections[1], outside, pid)
+            init.run(bundle, stdio, channel, connections[0] if connections else None, borrowed)
+        if sharing.user < 0:
+            _write_maps(pid, bundle)
+            if connections and place == "inside":
+                server = _start_server(bundle, connections[1], outside, ns.open_namespace(pid, ns.CLONE_NEWUSER))
         channel.send(Cloned(pid, server))
         code = 0
     except BaseException as problem:  # whatever it was, the monitor must hear of it: this process has no other way out
@@ -57,21 +63,19 @@ def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel, outside: i
 
 
 def _write_maps(pid: int, bundle: Bundle) -> None:
-    nested = bundle.idmap.nested()
-    Path(f"/proc/{pid}/uid_map").write_text(map_text(nested.uids))
-    Path(f"/proc/{pid}/gid_map").write_text(map_text(nested.gids))
+    Path(f"/proc/{pid}/uid_map").write_text(map_text(bundle.idmap.uids))
+    Path(f"/proc/{pid}/gid_map").write_text(map_text(bundle.idmap.gids))
 
 
-def _start_server(bundle: Bundle, connection: socket.socket, outside: int, pid: int = 0) -> int:
-    """The file system's process: in the user namespace of PID 1 `pid`, where the ids are real, or (0) in the
+def _start_server(bundle: Bundle, connection: socket.socket, outside: int, user: int) -> int:
+    """The file system's process: in the user namespace `user`, a descriptor, where the ids are real, or (-1) in the
     caller's, and in none other of the container's namespaces. Inside the mount or pid namespace it would keep them
     alive, or be killed before its clients. In the container's cgroup it would be frozen with its clients, and whoever
     looks at their files from outside would hang."""
-    user = ns.open_namespace(pid, ns.CLONE_NEWUSER) if pid else -1
     server = _clone_outside(outside)
     if server == 0:
         try:
-            if pid:
+            if user >= 0:
                 ns.setns(user, ns.CLONE_NEWUSER)
             process.close_from(3, frozenset({connection.fileno()}))
             bundle.driver.serve(bundle.stack, connection)
@@ -81,8 +85,6 @@ def _start_server(bundle: Bundle, connection: socket.socket, outside: int, pid: 
             traceback.print_exc()
         finally:
             os._exit(1)
-    if pid:
-        os.close(user)
     return server
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..errors import NotFoundError, UnavailableError
@@ -46,6 +47,23 @@ def look_up(user: str, group_add: Sequence[str], idmap: IdMap, root: str = "/") 
     result = User(found.uid, gid, tuple(dict.fromkeys([gid, *groups])), found.home)
     _require(result, user or "0", idmap)
     return result
+
+
+def add(accounts: tuple[str, str], root: str = "/") -> None:
+    """Add lines to passwd(5) and group(5), where those are and nothing in them has the line's id yet.
+
+    An image that can't be written to goes without: then the user has no name.
+    """
+    for name, line in zip(("passwd", "group"), accounts, strict=True):
+        path = f"{root}/etc/{name}"
+        if line and all(fields[2:3] != [line.split(":")[2]] for fields in _lines(path)):
+            with suppress(OSError):
+                # Not O_CREAT, and no fifo or link of the image's: see `_lines`.
+                fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+                with open(fd, "r+b") as file:
+                    if stat.S_ISREG(os.fstat(fd).st_mode):
+                        begun = os.fstat(fd).st_size and os.pread(fd, 1, os.fstat(fd).st_size - 1) != b"\n"
+                        file.write(b"\n" * bool(begun) + line.encode() + b"\n")
 
 
 def _require(user: User, text: str, idmap: IdMap) -> None:

@@ -37,10 +37,21 @@ class Watch:
         code: its exit code once it has ended, 128 + n after signal n.
         error: what went wrong with it, if it did not end by itself.
         stopped: somebody asked for the end.
+
+    Args:
+        end_others: ends what the end of the process does not end by itself: those that came from it in a pid namespace
+            which is not its own.
     """
 
-    def __init__(self, running: Running, log: LogWriter | None, attached: list[stream.Connection]) -> None:
+    def __init__(
+        self,
+        running: Running,
+        log: LogWriter | None,
+        attached: list[stream.Connection],
+        end_others: Callable[[], None] | None = None,
+    ) -> None:
         self.running = running
+        self._end_others = end_others
         self.log = log
         self.attached = attached
         self.waiting: list[stream.Connection] = []
@@ -86,6 +97,8 @@ class Watch:
         """The exit code of the process, which has ended; its file system's process ends as well."""
         running = self.running
         status = end(running.pid, running.pidfd)
+        if self._end_others is not None:
+            self._end_others()
         close(*running.namespaces.values())  # our hold on the mount namespace would keep the mount, and its server
         if running.server:
             # It ends by itself when the container's mount namespace, and with it the mount, is gone.

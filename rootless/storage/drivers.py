@@ -59,11 +59,13 @@ class Wish:
         size: bytes that the writable layer may hold; 0 for no limit.
         owners: how it shall keep whose its files are; None where nothing was said.
         host: the machine's own root is its image.
+        keep_id: its ids are in another order than the layers' files have them: real ones would mean somebody else.
     """
 
     size: int = 0
     owners: Owners | None = None
     host: bool = False
+    keep_id: bool = False
 
     def __str__(self) -> str:
         """What of it needs `cow`; empty when nothing does."""
@@ -71,6 +73,8 @@ class Wish:
             return "the image host"
         if self.size:
             return "--storage-opt size"
+        if self.keep_id:
+            return "--userns keep-id"
         return "--storage-opt ownership=owned" if self.owners == "owned" else ""
 
 
@@ -83,6 +87,10 @@ def choose(name: str, store: Path, idmap: IdMap, wish: Wish = Wish()) -> Choice:
     """
     if wish.host and wish.owners == "mapped":
         raise UsageError("--storage-opt ownership=mapped can't be had with the image host: only its caller may read it")
+    if wish.keep_id and wish.owners == "mapped":
+        raise UsageError(
+            "--storage-opt ownership=mapped can't be had with --userns keep-id: real ids mean others there"
+        )
     if os.geteuid() == 0 and (wish.host or wish.owners == "owned"):
         raise UnavailableError(
             f"{wish} is not for root, whose containers belong to a subordinate id: that may read nothing of root's",
@@ -112,17 +120,17 @@ def _require_cow(name: str, wished: str) -> str:
 
 
 def _chosen_cow(reason: str, store: Path, idmap: IdMap, wish: Wish) -> Choice:
-    return Choice(Cow(), reason, wish.owners or _owners(store, idmap, host=wish.host))
+    return Choice(Cow(), reason, wish.owners or _owners(store, idmap, unreal=wish.host or wish.keep_id))
 
 
-def _owners(store: Path, idmap: IdMap, *, host: bool) -> Owners:
+def _owners(store: Path, idmap: IdMap, *, unreal: bool) -> Owners:
     """Written down where other ids than the caller's can't be given to files: by whom, for want of ids, or where.
 
     Not under real root, whose containers are a subordinate id's: what belongs to root they could not even read.
     """
     if os.geteuid() == 0:
         return "mapped"
-    return "owned" if host or idmap.single or _is_remote(file_system(store)) else "mapped"
+    return "owned" if unreal or idmap.single or _is_remote(file_system(store)) else "mapped"
 
 
 def unavailable(name: str, store: Path) -> str:
