@@ -16,6 +16,7 @@ from ..container.spec import Options
 from ..errors import NotFoundError, RootlessError, UsageError
 from .log_options import LOG_OPTIONS, read_log_options
 from .namespace_options import namespace_options, read_namespaces
+from .network_options import network_options, read_network
 from .storage_options import read_storage, storage_option
 
 _OPTIONS = (
@@ -71,7 +72,7 @@ def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command with all of them."""
     for option in reversed(_OPTIONS):
         function = option(function)
-    return namespace_options(function)
+    return namespace_options(network_options(function))
 
 
 def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequence[str], **given: Any) -> Options:
@@ -84,6 +85,7 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
     security = _Security(given.pop("security_opt"))
     storage = read_storage(given.pop("storage_opt"))
     namespaces = read_namespaces(given)
+    network = read_network(given)
     health = health_check(given)
     policy, retries = restart_policy(given.pop("restart"))
     if policy != "no" and given["auto_remove"]:
@@ -107,6 +109,7 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         unmasked=security.unmasked,
         **namespaces,
         storage_opt=storage,
+        **network,
         **given,
     )
 

@@ -97,6 +97,7 @@ class Container:
             finished_at=now(),
             error=cause,
             cgroup=_remove_cgroup(state),
+            network=None,
         )
         self.try_to_write_state(ended)
         return ended

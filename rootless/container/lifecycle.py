@@ -129,13 +129,13 @@ def _write_files(draft: Path, record: Record, engine: Engine) -> None:
     owner = (engine.idmap.uids[0].outside, engine.idmap.gids[0].outside)
     top = engine.paths.store / record.layers[0]
     mode = top.stat().st_mode & 0o7777
-    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     for directory, bits in ("upper", mode), ("work", 0o700), ("root", 0o755):
         (draft / directory).mkdir()
         (draft / directory).chmod(bits)
     if record.owners == "owned":
         _note_owner(draft / "upper", top, mode)
-    files = {"hosts": hosts, "hostname": record.spec.hostname + "\n", "resolv.conf": _resolv_conf()}
+    # Those of the network are written at each start (runtime/networking.py).
+    files = {"hosts": "", "hostname": record.spec.hostname + "\n", "resolv.conf": ""}
     for name, text in files.items():
         (draft / name).write_text(text)
         (draft / name).chmod(0o644)
@@ -162,13 +162,6 @@ def _note_owner(upper: Path, top: Path, mode: int) -> None:
             f"the store lies on {kind}, where owners can't be written down: {(problem.strerror or '').lower()}",
             hint="name another place for the store with --root",
         ) from problem
-
-
-def _resolv_conf() -> str:
-    try:
-        return Path("/etc/resolv.conf").read_text()
-    except OSError:
-        return ""
 
 
 def _discard(draft: Path) -> None:

@@ -14,6 +14,7 @@ from ..errors import StoreError
 from ..storage.driver import Owners
 from .health import Check, Health
 from .mounts import Mount
+from .network import Connected, Net
 from .state import Status
 
 
@@ -85,6 +86,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         health: the health check; None for none.
         storage_opt: the options of --storage-opt, as given (storage_opt.py).
         mounts: in the order in which they were asked for; --tmpfs is not among them.
+        network: the mode in Docker's words (network.py); net: what was asked for beside it.
     """
 
     image: str
@@ -131,6 +133,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     resources: Resources = Resources()
     storage_opt: dict[str, str] = {}
     mounts: tuple[Mount, ...] = ()
+    net: Net = Net()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -171,6 +174,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
             outlived the processes, if their monitor was killed.
         oom_killed: in the last run the kernel killed a process of its for want of memory within the limit.
         stopped: somebody asked for the last end; a restart policy then leaves the container alone.
+        network: how it is connected; None while it does not run.
     """
 
     status: Status = Status.CREATED
@@ -191,6 +195,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     health: Health | None = None
     cgroup: str = ""
     oom_killed: bool = False
+    network: Connected | None = None
 
     @property
     def health_status(self) -> str:

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..image.spec import RunConfig
 from . import health, sysctl, userns
 from .health import Check
+from .network import Net
 from .record import Device, LogConfig, Resources, Spec, Ulimit
 
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?")
@@ -68,6 +69,7 @@ class Options:
     devices: tuple[Device, ...] = ()
     sysctls: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    net: Net = field(default_factory=Net)
     stop_signal: str = ""
     stop_timeout: int = 10
     restart: str = "no"
@@ -140,6 +142,7 @@ def build(options: Options, image: Origin, image_name: str, container_id: str) -
         devices=options.devices,
         sysctls=options.sysctls,
         annotations=options.annotations,
+        net=options.net,
         stop_signal=options.stop_signal or run.stop_signal or "",
         stop_timeout=options.stop_timeout,
         restart=options.restart,

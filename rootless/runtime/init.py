@@ -11,9 +11,12 @@ import fcntl
 import os
 import socket
 import struct
+from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from ..errors import RootlessError
+from ..idmap import IdMap
 from ..kernel import mount as m
 from ..kernel import namespaces as ns
 from ..kernel import pty
@@ -56,6 +59,7 @@ def _build(bundle: Bundle, server: socket.socket | None, borrowed: dict[str, int
             ns.setdomainname(spec.domainname)
     if bundle.sharing.own & ns.CLONE_NEWNET:
         _loopback_up()
+        _loosen(bundle.idmap)
     m.mount(None, "/", None, m.MS_REC | m.MS_PRIVATE)
     bundle.driver.mount(bundle.stack, bundle.target, server)
     root_fd = _fill(bundle, borrowed)
@@ -84,6 +88,13 @@ def _loopback_up() -> None:
         request = struct.pack("16sH14x", b"lo", 0)
         flags = struct.unpack_from("16sH", fcntl.ioctl(control, SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
+
+
+def _loosen(idmap: IdMap) -> None:
+    """As in Docker: every port is anybody's, and so is ping's kind of socket, as far as there are groups (icmp(7))."""
+    with suppress(OSError):  # a /proc/sys that is read-only, in a container around this one
+        Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
+        Path("/proc/sys/net/ipv4/ping_group_range").write_text(f"0 {idmap.gids[0].inside + idmap.gids[0].count - 1}")
 
 
 def _open_console(bundle: Bundle, root_fd: int) -> tuple[int, int]:

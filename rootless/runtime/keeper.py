@@ -33,6 +33,7 @@ from .bundle import assemble
 from .channel import Channel
 from .confinement import Confinement
 from .logs import LogWriter, log_options
+from .networking import Networking
 from .program import Stdio
 from .start import ClientGoneError, Running, StartError, begin, end
 from .watch import Watch
@@ -149,6 +150,7 @@ class _Keeper:
             self._note_start(state, running)
         except RootlessError:
             end(running.pid, running.pidfd)  # a container that nobody knows of must not run
+            self.networking.detach()
             self.confinement.dissolve()
             raise
         self.container.emit("start")
@@ -167,8 +169,15 @@ class _Keeper:
         def body(stdio: Stdio, channel: Channel) -> NoReturn:
             stage.run(bundle, stdio, self.room_fd, channel, confinement.outside)
 
+        self.networking = Networking(self.container, self.idmap, self.room_fd)
         try:
-            return begin(body, bundle.program, client, keep_namespaces=True, fork=confinement.fork)
+            self.networking.prepare()
+            return begin(
+                body, bundle.program, client, keep_namespaces=True, fork=confinement.fork, company=self.networking
+            )
+        except BaseException:
+            self.networking.detach()
+            raise
         finally:
             bundle.sharing.close()
 
@@ -202,6 +211,7 @@ class _Keeper:
             error="",
             stopped=False,
             health=Health() if self.container.spec.health is not None else None,
+            network=self.networking.connected,
         )
 
     def _write(self, state: State, **changes: object) -> None:
@@ -236,6 +246,7 @@ class _Keeper:
 
     def _note(self, watch: Watch) -> None:
         """Write down what comes after this end: a restart, or nothing."""
+        self.networking.detach()
         self.confinement.close()
         if self.confinement.oom_killed:
             self.container.emit("oom")
@@ -254,6 +265,7 @@ class _Keeper:
             exit_code=watch.code,
             finished_at=now(),
             restart_count=self.restarts + 1,
+            network=None,
             cgroup=self.confinement.directory,
             oom_killed=self.confinement.oom_killed,
         )
@@ -317,6 +329,7 @@ class _Keeper:
             finished_at=now(),
             error=watch.error,
             stopped=watch.stopped,
+            network=None,
             cgroup=self.confinement.directory,
             oom_killed=self.confinement.oom_killed,
         )

@@ -9,10 +9,10 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from ..errors import RootlessError
 from ..kernel import namespaces
@@ -58,6 +58,16 @@ class Running:
     namespaces: dict[str, int]
 
 
+class Company(Protocol):
+    """What is to be done for a container while it starts. Whatever is raised ends the start."""
+
+    def cloned(self, pid: int, namespaces: Mapping[str, int]) -> None:
+        """Its namespaces are there, and nothing in them. It waits while this runs."""
+
+    def prepared(self) -> None:
+        """It only waits for this to execute its command."""
+
+
 Stage = Callable[[Stdio, Channel], NoReturn]
 """What runs in the forked stage: makes the process that becomes the command, as a child of the caller."""
 
@@ -69,6 +79,7 @@ def begin(
     *,
     keep_namespaces: bool,
     fork: Callable[[], int] = os.fork,
+    company: Company | None = None,
 ) -> Running:
     """Have `stage` start `program`.
 
@@ -76,6 +87,7 @@ def begin(
         client: on whose behalf; its death before the start ends the start. None for a restart, which is nobody's.
         keep_namespaces: hold descriptors on the new process's namespaces.
         fork: makes the stage's process, in the cgroup that the new process shall be in.
+        company: is told of the steps.
 
     Raises:
         StartError: what the stage or the new process reported; both are gone.
@@ -91,7 +103,7 @@ def begin(
         stage(stdio, far)
     far.close()
     close(stdio.stdin, stdio.stdout, stdio.stderr)
-    handshake = _Handshake(channel, client, keep_namespaces, program.argv[0])
+    handshake = _Handshake(channel, client, keep_namespaces, program.argv[0], company)
     stage_pidfd = os.pidfd_open(stage_pid)
     try:
         handshake.run(stage_pidfd)
@@ -142,8 +154,11 @@ def close(*fds: int) -> None:
 class _Handshake:
     """The monitor's half of the talk that channel.py draws."""
 
-    def __init__(self, channel: Channel, client: Connection | None, keep_namespaces: bool, command: str) -> None:
+    def __init__(
+        self, channel: Channel, client: Connection | None, keep_namespaces: bool, command: str, company: Company | None
+    ) -> None:
         self.channel, self.client, self.keep_namespaces, self.command = channel, client, keep_namespaces, command
+        self.company = company
         self.cloned = Cloned(0)
         self.pidfd = self.server_pidfd = self.console = -1
         self.proceeded = False
@@ -182,9 +197,13 @@ class _Handshake:
                     flags = namespaces.FILES.items()
                     self.namespaces = {name: namespaces.open_namespace(pid, flag) for flag, name in flags}
                 self.channel.send(Mapped())
+                if self.company is not None:
+                    self.company.cloned(pid, self.namespaces)
             case Console():
                 (self.console,) = fds
             case Prepared():
+                if self.company is not None:
+                    self.company.prepared()
                 self.proceeded = True
                 self.channel.send(Proceed())
             case ExecFailed(number):

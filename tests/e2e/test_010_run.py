@@ -168,7 +168,7 @@ def test_network_is_loopback_and_up(rootless: Rootless) -> None:
     script = (
         "ls /sys/class/net; ip addr show lo | grep -o '127.0.0.1/8'; ping -c 1 127.0.0.1 >/dev/null && echo answers"
     )
-    assert inside(rootless, script).split() == ["lo", "127.0.0.1/8", "answers"]
+    assert inside(rootless, "--network", "none", script).split() == ["lo", "127.0.0.1/8", "answers"]
 
 
 def test_files_of_etc(rootless: Rootless) -> None:

@@ -41,7 +41,16 @@ def one_id(tmp_path: Path, busybox_tar: Path) -> Iterator[OneId]:
 
 
 def test_a_container_with_one_id_runs_and_says_once_what_would_give_it_more(one_id: OneId) -> None:
-    command = ("run", "--rm", IMAGE, "sh", "-c", "id; cat /proc/self/uid_map; stat -c %u:%g /bin/busybox; touch /new")
+    command = (
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        IMAGE,
+        "sh",
+        "-c",
+        "id; cat /proc/self/uid_map; stat -c %u:%g /bin/busybox; touch /new",
+    )
     first, second = one_id(*command), one_id(*command)
     assert first.stdout.decode().split("\n")[:2] == ["uid=0(root) gid=0(root) groups=0(root)", f"{0:10} {0:10} {1:10}"]
     assert first.returncode == second.returncode == 0

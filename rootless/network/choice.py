@@ -1,0 +1,60 @@
+"""Which network a mode stands for."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import NotFoundError, UnavailableError
+from .setup import Ask, Network, Unconnected
+
+INSTALL = "an administrator can run: apt-get install passt"
+
+
+def network(ask: Ask) -> Network:
+    """The network of a container that is about to start.
+
+    Raises:
+        NotFoundError: there is none of this name; in Docker's words.
+        UnavailableError: a program that it takes is missing.
+    """
+    kind, _, options = ask.record.spec.network.partition(":")
+    match kind:
+        case "none" | "host" | "container":
+            return Unconnected()
+        case "pasta":
+            from .pasta import Pasta
+
+            return Pasta(ask, find("pasta"), options)
+        case _:
+            raise NotFoundError(f"network {kind} not found", hint="`rootless network ls` shows which there are")
+
+
+def default() -> tuple[str, str]:
+    """The mode of a container for which none was named, and a line for the user if that is less than usual."""
+    if on_path("pasta"):
+        return "pasta", ""
+    return "none", f"the container has no network: pasta is not installed; {INSTALL}"
+
+
+def find(program: str) -> str:
+    """Where a program is.
+
+    Raises:
+        UnavailableError: it is not there.
+    """
+    path = on_path(program)
+    if not path:
+        package = "passt" if program == "pasta" else program
+        raise UnavailableError(
+            f"{program} is not installed", hint=f"an administrator can run: apt-get install {package}"
+        )
+    return path
+
+
+def on_path(program: str) -> str:
+    """Its path; empty when it is not on $PATH. (shutil.which costs 5 ms to import.)"""
+    for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(directory, program)
+        if os.access(path, os.X_OK):
+            return path
+    return ""

@@ -1,0 +1,120 @@
+"""The host's ports that a container wants: free ones found, taken ones told, and kept until somebody listens there."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from ..container.network import Port
+from ..errors import ConflictError, NotFoundError, RootlessError, UnavailableError
+
+ATTEMPTS = 20
+"""How often a free port is looked for that is free in every address family."""
+
+START = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+
+
+class Reservation:
+    """Ports bound by this process, for a program that sets SO_REUSEADDR and will listen on them.
+
+    Attributes:
+        ports: with the host's ports as they are.
+    """
+
+    def __init__(self) -> None:
+        self.ports: tuple[Port, ...] = ()
+        self._sockets: list[socket.socket] = []
+
+    def take(self, wanted: Iterable[Port]) -> None:
+        """Bind the host's ports.
+
+        Raises:
+            ConflictError: one is taken.
+            UnavailableError: one is below those that an unprivileged user may use.
+            NotFoundError: the machine has no such address.
+        """
+        self.ports = tuple(self._bind(port) for port in wanted)
+
+    def release(self) -> None:
+        """Let go of them."""
+        for held in self._sockets:
+            held.close()
+        self._sockets = []
+
+    def _bind(self, port: Port) -> Port:
+        if port.host:
+            return self._bind_families(port)
+        for attempt in range(ATTEMPTS):
+            free = msgspec.structs.replace(port, host=_any_port(port))
+            try:
+                return self._bind_families(free)
+            except ConflictError:  # somebody took it in this moment, or it is free in one address family only
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _bind_families(self, port: Port) -> Port:
+        for family in _families(port.address):
+            try:
+                self._sockets.append(_bound(port, family))
+            except OSError as problem:
+                if problem.errno == errno.EAFNOSUPPORT and family == socket.AF_INET6 and not port.address:
+                    continue  # a kernel without IPv6
+                raise _failure(port, problem) from problem
+        return port
+
+
+def _families(address: str) -> tuple[socket.AddressFamily, ...]:
+    if not address:
+        return socket.AF_INET, socket.AF_INET6
+    return (socket.AF_INET6,) if ":" in address else (socket.AF_INET,)
+
+
+def _bound(port: Port, family: socket.AddressFamily) -> socket.socket:
+    kind = socket.SOCK_DGRAM if port.protocol == "udp" else socket.SOCK_STREAM
+    sock = socket.socket(family, kind | socket.SOCK_CLOEXEC)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # those in TIME_WAIT are not in the way
+        sock.bind((port.address or ("::" if family == socket.AF_INET6 else "0.0.0.0"), port.host))
+        # Of datagrams it would let two programs have one port: only now, for the one this is kept for.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _any_port(port: Port) -> int:
+    with _bound(msgspec.structs.replace(port, host=0), _families(port.address)[0]) as sock:
+        number: int = sock.getsockname()[1]
+        return number
+
+
+def _failure(port: Port, problem: OSError) -> RootlessError:
+    address = f"[{port.address}]" if ":" in port.address else port.address or "0.0.0.0"
+    what = f"Bind for {address}:{port.host} failed"
+    match problem.errno:
+        case errno.EADDRINUSE:
+            kind = "-lunp" if port.protocol == "udp" else "-ltnp"
+            return ConflictError(
+                f"{what}: port is already allocated",
+                hint=f"`ss {kind}` shows by whom; or let -p {port.container} choose one",
+            )
+        case errno.EACCES:
+            first = Path(START).read_text().strip()
+            return UnavailableError(
+                f"{what}: ports below {first} are not for unprivileged users here",
+                hint=f"take one from {first} up, or an administrator can run: "
+                f"sysctl net.ipv4.ip_unprivileged_port_start={port.host}",
+            )
+        case errno.EADDRNOTAVAIL:
+            return NotFoundError(f"{what}: this machine has no such address", hint="`ip address` shows which it has")
+        case _:
+            return RootlessError(f"{what}: {(problem.strerror or '').lower()}")
