@@ -165,8 +165,9 @@ def plan(record: Record, idmap: IdMap, borrowed: frozenset[str] = frozenset()) -
     operations += [rootfs.Bind(device.host, device.container) for device in spec.devices]
     if HOST in record.layers:
         operations.append(rootfs.FileSystem("tmpfs", "/run", m.MS_NOSUID | m.MS_NODEV, "mode=755"))
+    names = sharing.donor(spec.network) or record.id  # who shares a network shares its names
     for name in "resolv.conf", "hostname", "hosts":
-        operations.append(rootfs.Bind(f"containers/{record.id}/{name}", f"/etc/{name}", m.MS_NOSUID | m.MS_NODEV))
+        operations.append(rootfs.Bind(f"containers/{names}/{name}", f"/etc/{name}", m.MS_NOSUID | m.MS_NODEV))
     operations += rootfs.user_tmpfs(spec.tmpfs)
     if spec.read_only:
         operations.append(rootfs.ReadOnlyRoot())

@@ -161,6 +161,7 @@ class _Keeper:
 
     def _begin(self, client: stream.Connection | None) -> Running:
         confinement, debug, window = self.confinement, self.order.debug, self.order.window
+        self.networking = Networking(self.container, self.idmap, self.room_fd)
         bundle = assemble(self.paths, self.container, self.idmap, window, debug=debug, cgroup=confinement.directory)
         if self.order.debug:
             for operation in bundle.plan:
@@ -169,7 +170,6 @@ class _Keeper:
         def body(stdio: Stdio, channel: Channel) -> NoReturn:
             stage.run(bundle, stdio, self.room_fd, channel, confinement.outside)
 
-        self.networking = Networking(self.container, self.idmap, self.room_fd)
         try:
             self.networking.prepare()
             return begin(
