@@ -108,6 +108,10 @@ class Layer:
             return False
         return whiteout.has_whiteout_attribute(directory, name)
 
+    def is_opaque(self, target: int | str) -> bool:
+        """Whether a directory of this layer hides what lies below it."""
+        return whiteout.is_opaque(target)
+
     def readlink(self, directory: int, name: bytes) -> bytes:
         """readlink(2)."""
         return os.readlink(name, dir_fd=directory)

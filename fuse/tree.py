@@ -7,7 +7,6 @@ import os
 import stat
 from contextlib import suppress
 
-from . import whiteout
 from .base import Base
 from .handles import Handles
 from .layer import Layer
@@ -227,7 +226,7 @@ class Tree:
                 parts.append(index)
                 if status is None:
                     top, status = index, seen
-                if index == last or whiteout.is_opaque(at(directory, name)):
+                if index == last or layer.is_opaque(at(directory, name)):
                     break
                 continue
             if status is None and not layer.is_whiteout(directory, name, seen):
@@ -301,8 +300,9 @@ class Tree:
                 continue
             if known is not None:
                 # A directory above: what is below merges with it, unless it is opaque or this is no directory.
-                above = self.handles.directory(node, known[2][-1])
-                if entry.is_dir(follow_symlinks=False) and not whiteout.is_opaque(at(above, name)):
+                above = self.layers[known[2][-1]]
+                place = at(self.handles.directory(node, above.index), name)
+                if entry.is_dir(follow_symlinks=False) and not above.is_opaque(place):
                     known[2].append(index)
                 else:
                     closed.add(name)

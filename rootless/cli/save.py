@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from ..errors import NotFoundError, RootlessError, UsageError
+from ..errors import NotFoundError, UsageError
 from . import image_common
+from .archive_output import written
 from .context import Context
 from .options import Command
 
@@ -35,32 +34,8 @@ def save(ctx: click.Context, images: tuple[str, ...], output: str, form: str) ->
 
     context: Context = ctx.obj
     wanted: saving.Form = "oci-archive" if form == "oci-archive" else "docker-archive"
-    if not output and sys.stdout.isatty():
-        raise UsageError("cowardly refusing to save to a terminal", hint="use the -o flag or redirect")
-    with _written(output) as sink:
+    with written(output, "save") as sink:
         saving.save(context.images, images, sink, wanted)
-
-
-@contextmanager
-def _written(output: str) -> Iterator[BinaryIO]:
-    """Where to write. A file gets its name when it is whole."""
-    if not output:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    if os.path.exists(output) and not os.path.isfile(output):  # a pipe, /dev/null
-        with open(output, "wb") as sink:
-            yield sink
-        return
-    draft = Path(f"{output}.{os.getpid()}.part")
-    try:
-        with open(draft, "wb") as sink:
-            yield sink
-        draft.rename(output)
-    except OSError as problem:
-        raise RootlessError(f"{output} can't be written: {problem.strerror}") from problem
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @click.command(cls=Command, at_most=0, short_help="Load images from a tar archive or STDIN")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 from .. import child, room
 from ..errors import ConflictError, NotFoundError
@@ -14,11 +15,14 @@ from ..kernel.process import machine_id
 from ..runtime import bundle, enter
 from ..storage import diff
 from ..storage.diff import Change
+from ..storage.layertar import write_root
 from ..storage.trees import Reader
 from . import operate
 from .container import Container
 from .record import State
 from .state import ALIVE, Status
+
+_CHUNK = 1 << 18
 
 
 def reader(container: Container, idmap: IdMap) -> Reader:
@@ -29,7 +33,7 @@ def reader(container: Container, idmap: IdMap) -> Reader:
     """
     paths = container.paths
     stack = bundle.layer_stack(container.record, idmap)
-    return Reader(paths.store, stack, lambda: room.open_room(paths, idmap))
+    return Reader(paths.store, stack, lambda: room.open_room(paths, idmap), container.record.driver)
 
 
 def changes(container: Container, idmap: IdMap) -> list[Change]:
@@ -37,6 +41,23 @@ def changes(container: Container, idmap: IdMap) -> list[Change]:
     found = reader(container, idmap)
     with _lasting(container):
         return diff.changes(found)
+
+
+def export(container: Container, idmap: IdMap, sink: BinaryIO) -> None:
+    """Write all of a container's root file system as an archive; without what is mounted in it, as Docker does.
+
+    Raises:
+        ConflictError: it is being removed, or runs on another machine.
+        OSError: of `sink`.
+    """
+    found = reader(container, idmap)
+    with (
+        steady(container, "export", pause=False),
+        found.stream(lambda trees, out: write_root(trees.merged(), out)) as source,
+    ):
+        while chunk := source.read(_CHUNK):
+            sink.write(chunk)
+    container.emit("export")
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from ..errors import InvalidError
-from ..fuse import whiteout
 from ..fuse.layer import DIRECTORY, Layer
 from ..fuse.metadata import at
 from ..fuse.node import Directory, Node
@@ -155,7 +154,7 @@ class _Walk:
     def _directory(self, frame: _Frame, path: bytes, below: Node | None, status: os.stat_result) -> Iterator[Step]:
         name = path.rpartition(b"/")[2]
         under = below if isinstance(below, Directory) else None
-        opaque = self._is_opaque(frame.fd, name) and under is not None and not frame.hides
+        opaque = under is not None and not frame.hides and self.trees.upper.is_opaque(at(frame.fd, name))
         step = Step("A" if below is None else "C", path, frame.fd, name, status, opaque=opaque)
         try:
             fd = os.open(name, DIRECTORY, dir_fd=frame.fd)
@@ -214,16 +213,6 @@ class _Walk:
             )
         finally:
             os.close(fd)
-
-    @staticmethod
-    def _is_opaque(directory: int, name: bytes) -> bool:
-        path = at(directory, name)
-        if whiteout.is_opaque(path):
-            return True
-        try:  # how fuse-overlayfs says it where it may not say it as the kernel does
-            return os.getxattr(path, "user.fuseoverlayfs.opaque", follow_symlinks=False) == b"y"
-        except OSError:
-            return False
 
 
 def _owner_and_mode(status: os.stat_result) -> tuple[int, int, int]:

@@ -23,6 +23,7 @@ from ..fuse.owned import OwnedLayer
 from ..fuse.tree import Tree
 from ..fuse.union import open_layer
 from .driver import HOST, LayerStack
+from .fuse_overlayfs import FuseOverlayfs
 
 T = TypeVar("T")
 
@@ -47,6 +48,22 @@ class ShownOwned(OwnedLayer):
         return metadata.changed(found, mode=status.st_mode)
 
 
+class ProgramsLayer(Layer):
+    """The writable layer of fuse-overlayfs, which says the kernel's words in its own where it may not say them, and has
+    files beside that repeat them."""
+
+    def is_opaque(self, target: int | str) -> bool:
+        if super().is_opaque(target):
+            return True
+        try:
+            return os.getxattr(target, "user.fuseoverlayfs.opaque", follow_symlinks=isinstance(target, int)) == b"y"
+        except OSError:
+            return False
+
+    def is_whiteout(self, directory: int, name: bytes, status: os.stat_result) -> bool:
+        return name.startswith(b".wh.") or super().is_whiteout(directory, name, status)
+
+
 @dataclass(frozen=True)
 class Trees:
     """The layers of one container, open.
@@ -68,12 +85,14 @@ class Trees:
 class Reader:
     """Runs work on the layers of a container in a process that may read them all."""
 
-    def __init__(self, store: Path, stack: LayerStack, open_room: Callable[[], int]) -> None:
+    def __init__(self, store: Path, stack: LayerStack, open_room: Callable[[], int], driver: str = "overlay") -> None:
         """
         Args:
             store: what the paths of `stack` are relative to.
             open_room: gives a descriptor on the room (closed here).
+            driver: who has written the writable layer.
         """
+        self._driver = driver
         self._store = store
         self._stack = stack
         self._open_room = open_room
@@ -122,6 +141,8 @@ class Reader:
     def _open_upper(self, spec: LayerSpec, below: list[LayerSpec]) -> Layer:
         if spec.kind == "mapped" and any(layer.kind == "owned" for layer in below):
             return ShownOwned(UPPER, spec)
+        if self._driver == FuseOverlayfs.name:
+            return ProgramsLayer(UPPER, spec)
         layer = open_layer(UPPER, spec)
         layer.file_whiteouts = spec.kind == "owned"
         return layer
