@@ -180,11 +180,31 @@ def test_names_that_mislead(rootless: Rootless) -> None:
     rootless.ok("rmi", image)
 
 
+def test_an_export_is_the_whole_root(rootless: Rootless, driver: str, base: str) -> None:
+    """Imported again it has the same files as the committed image; running or stopped makes no difference."""
+    rootless.ok(*chosen(driver), "run", "-d", "--name", "cc", *options(driver), base, "sh", "-c", SCRIPT + "\nsleep 60")
+    deadline = time.monotonic() + 20
+    while rootless("exec", "cc", "stat", "/sys/../etc/group").returncode == 0 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    running = rootless("export", "cc").stdout
+    rootless.ok("kill", "cc")
+    rootless.ok("commit", "cc", "kept")
+    exported = rootless("export", "cc").stdout
+    assert exported == running
+    rootless.ok("import", "-", "again", stdin=exported)
+    assert listing(rootless, "again") == listing(rootless, "kept")
+    rootless.ok("rm", "-f", "cc")
+    rootless.ok("rmi", "kept", "again")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
         (["diff"], 1, "'rootless diff' requires 1 argument; see 'rootless diff --help'"),
         (["diff", "nothing"], 1, "No such container: nothing"),
+        (["export", "nothing"], 1, "No such container: nothing"),
+        (["export", "-o", "/nope/x", "cc"], 1, "/nope/x can't be written: No such file or directory"),
         (["commit", "nothing"], 1, "No such container: nothing"),
         (["commit", "cc", "Upper:x"], 1, "must be lowercase"),
         (["commit", "-c", "RUN x", "cc"], 1, "RUN is not a valid change command"),
