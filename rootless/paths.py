@@ -83,6 +83,11 @@ class Paths:
         return self.store / "volumes"
 
     @property
+    def volumes_lock(self) -> Path:
+        """Held by whoever removes a volume, and shared by whoever makes or starts a container that has some."""
+        return self.store / "volumes.lock"
+
+    @property
     def networks(self) -> Path:
         """A document for each named network, and the leases of those who are on it."""
         return self.store / "networks"

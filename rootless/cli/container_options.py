@@ -15,6 +15,7 @@ from ..container.record import Ulimit
 from ..container.spec import Options
 from ..errors import NotFoundError, RootlessError, UsageError
 from .log_options import LOG_OPTIONS, read_log_options
+from .mount_options import MOUNT_OPTIONS, read_mounts
 from .namespace_options import namespace_options, read_namespaces
 from .network_options import network_options, read_network
 from .storage_options import read_storage, storage_option
@@ -53,7 +54,7 @@ _OPTIONS = (
     click.option("--stop-timeout", default=10, metavar="INT", help="Timeout (in seconds) to stop a container"),
     click.option("--init", is_flag=True, help="Run an init that forwards signals and reaps processes"),
     click.option("--read-only", is_flag=True, help="Mount the container's root filesystem as read only"),
-    click.option("--tmpfs", multiple=True, metavar="LIST", help="Mount a tmpfs directory"),
+    *MOUNT_OPTIONS,
     click.option("--shm-size", default="64m", metavar="BYTES", help="Size of /dev/shm"),
     click.option("--ulimit", multiple=True, metavar="LIST", help="Ulimit options"),
     click.option("--cap-add", multiple=True, metavar="LIST", help="Add Linux capabilities"),
@@ -86,6 +87,7 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
     storage = read_storage(given.pop("storage_opt"))
     namespaces = read_namespaces(given)
     network = read_network(given)
+    mounts = read_mounts(given)
     health = health_check(given)
     policy, retries = restart_policy(given.pop("restart"))
     if policy != "no" and given["auto_remove"]:
@@ -101,7 +103,6 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         health_set=tuple(health),
         restart_retries=retries,
         log=read_log_options(given.pop("log_driver"), given.pop("log_opt")),
-        tmpfs=dict(_tmpfs(text) for text in given.pop("tmpfs")),
         shm_size=size(given.pop("shm_size"), "--shm-size") or DEFAULT_SHM_SIZE,
         ulimits=tuple(ulimit(text) for text in given.pop("ulimit")),
         no_new_privileges=security.no_new_privileges,
@@ -110,6 +111,7 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         **namespaces,
         storage_opt=storage,
         **network,
+        **mounts,
         **given,
     )
 
@@ -206,13 +208,6 @@ def restart_policy(text: str) -> tuple[str, int]:
     if not count.isdecimal():
         raise UsageError("invalid restart policy: maximum retry count must be an integer")
     return name, int(count)
-
-
-def _tmpfs(text: str) -> tuple[str, str]:
-    path, _, options = text.partition(":")
-    if not path.startswith("/"):
-        raise invalid(text, "--tmpfs", f"invalid mount path: '{path}' mount path must be absolute")
-    return path, options
 
 
 def size(text: str, flag: str) -> int:

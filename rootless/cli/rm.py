@@ -13,16 +13,17 @@ from .options import Command
 
 @click.command(cls=Command, at_least=1, short_help="Remove one or more containers")
 @click.option("-f", "--force", is_flag=True, help="Force the removal of a running container (uses SIGKILL)")
+@click.option("-v", "--volumes", is_flag=True, help="Remove anonymous volumes associated with the container")
 @click.argument("containers", nargs=-1)
 @click.pass_context
-def rm(ctx: click.Context, containers: tuple[str, ...], force: bool) -> int:
+def rm(ctx: click.Context, containers: tuple[str, ...], force: bool, volumes: bool) -> int:
     """Remove one or more CONTAINERS."""
     context: Context = ctx.obj
     context.containers.sweep()
     code = 0
     for text in containers:
         try:
-            _remove(context, text, force)
+            _remove(context, text, force, volumes)
         except RootlessError as problem:
             # As in Docker, the others are removed all the same, and --force does not mind what is not there.
             print(f"rootless: {problem}", file=sys.stderr)
@@ -33,7 +34,7 @@ def rm(ctx: click.Context, containers: tuple[str, ...], force: bool) -> int:
     return code
 
 
-def _remove(context: Context, text: str, force: bool) -> None:
+def _remove(context: Context, text: str, force: bool, volumes: bool) -> None:
     from ..container import operate
 
     try:
@@ -41,4 +42,4 @@ def _remove(context: Context, text: str, force: bool) -> None:
     except StoreError:
         context.containers.remove_directory(context.containers.id_of(text))
         return
-    operate.remove(context.containers, container, force=force)
+    operate.remove(context.containers, container, force=force, volumes=volumes)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+
+import msgspec
 
 from .. import atomic, idmap
 from ..errors import UnavailableError
@@ -20,8 +22,10 @@ from ..storage import drivers
 from ..storage.driver import HOST, LayerKind
 from ..storage.layers import Layers, LayerSource, let_through
 from ..storage.ownerfile import OVERRIDE
-from . import host, names, operate, sharing, spec, storage_opt, userns
+from ..volumes.store import Volumes
+from . import host, mount_texts, names, operate, sharing, spec, storage_opt, userns, volume_use
 from .container import Container, Hold
+from .mounts import Mount
 from .record import Record, State, now
 from .state import ALIVE
 from .store import Containers
@@ -73,7 +77,8 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
     images = engine.images  # makes the store, too, where there is none
     with pins.hold(images.paths) as pin:
         image, layers = _origin(engine, image_name, choice.layer_kind, pin)
-        wanted = spec.build(options, image, image_name, container_id)
+        inherited = _inherited(engine, options.volumes_from)
+        wanted = spec.build(options, image, image_name, container_id, inherited)
 
         def make(monitor: int) -> tuple[Container, Hold]:
             record = Record(
@@ -87,7 +92,7 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
                 owners=choice.owners,
                 size=wish.size,
             )
-            return _make(engine, record, State(monitor=monitor))
+            return _make_with_volumes(engine, record, State(monitor=monitor))
 
         yield make
 
@@ -109,6 +114,35 @@ def _origin(engine: Engine, name: str, kind: LayerKind, pin: pins.Pin) -> tuple[
     pin.add(image.id, *image.chain_ids)
     sources = [LayerSource(layer.diff_id, layer.blob.digest) for layer in image.layers]
     return image, Layers(engine.paths, engine.idmap).ensure(sources, kind)
+
+
+def _inherited(engine: Engine, texts: Sequence[str]) -> list[Mount]:
+    """What `--volumes-from` brings. A volume is not filled again for it, as in Docker."""
+    found = []
+    for text in texts:
+        name, read_only = mount_texts.parse_volumes_from(text)
+        for mount in engine.containers.resolve(name).spec.mounts:
+            copy = msgspec.structs.replace(mount, text="", no_copy=True)
+            found.append(mount_texts.read_only(copy) if read_only else copy)
+    return found
+
+
+def _make_with_volumes(engine: Engine, record: Record, state: State) -> tuple[Container, Hold]:
+    """Those volumes that nobody named come after the container: a kill in between leaves none that nobody has."""
+    mounts = record.spec.mounts
+    if not any(mount.type == "volume" for mount in mounts):
+        return _make(engine, record, state)
+    volumes = Volumes(engine.paths)
+    with volumes.using():
+        volume_use.ensure(volumes, [mount for mount in mounts if not mount.anonymous])
+        container, hold = _make(engine, record, state)
+        try:
+            volume_use.ensure(volumes, mounts)
+        except BaseException:
+            with hold:
+                engine.containers.remove(container)
+            raise
+    return container, hold
 
 
 def _make(engine: Engine, record: Record, state: State) -> tuple[Container, Hold]:

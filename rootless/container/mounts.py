@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Container, Iterable, Sequence
 from typing import Literal
 
 import msgspec
+
+from ..errors import InvalidError
 
 Kind = Literal["bind", "volume", "tmpfs", "overlay"]
 
 Recursion = Literal["", "disabled", "writable", "readonly"]
 """What becomes of the submounts of a bind mount: "" brings them along, read-only where it is; `writable` leaves them
 as they are; `readonly` is an error where they can't be made so; `disabled` leaves them out."""
+
+FLAGS = ("exec", "noexec", "suid", "nosuid", "dev", "nodev")
+"""What a mount's own flags may be asked to be (mount(8)). A user namespace can only add the forbidding ones."""
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -30,6 +37,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         options: tmpfs: as of --tmpfs.
         flags: bind, overlay, volume: `exec`, `noexec`, `suid`, `nosuid`, `dev`, `nodev`, as asked for.
         upper, work: overlay: the caller's own directories for it; empty for the container's.
+        labels, volume_options: volume: what it is made with, when there is none of this name.
     """
 
     type: Kind
@@ -48,3 +56,50 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     flags: tuple[str, ...] = ()
     upper: str = ""
     work: str = ""
+    labels: dict[str, str] = {}
+    volume_options: dict[str, str] = {}
+
+
+def combine(
+    inherited: Sequence[Mount], wanted: Sequence[Mount], tmpfs: Container[str], volumes: Iterable[str]
+) -> tuple[Mount, ...]:
+    """All mounts of a container, one for each target.
+
+    Args:
+        inherited: of other containers; a later one takes an earlier one's target.
+        wanted: of -v and --mount: they take any inherited one's target. Those of -v without a source come like the
+            image's volumes.
+        tmpfs: the targets of --tmpfs.
+        volumes: the image's; each gets an anonymous volume where nothing else is mounted.
+
+    Raises:
+        InvalidError: two of `wanted` have one target; in Docker's words.
+    """
+    found = {mount.target: mount for mount in inherited}
+    taken = set()
+    bare = []
+    for mount in wanted:
+        if mount == Mount(type="volume", target=mount.target, anonymous=True):
+            bare.append(mount.target)
+            continue
+        if mount.target in taken or mount.target in tmpfs:
+            raise InvalidError(f"Duplicate mount point: {mount.target}")
+        taken.add(mount.target)
+        found[mount.target] = mount
+    for target in (*bare, *volumes):
+        if target not in found and target not in tmpfs:
+            found[target] = Mount(type="volume", target=target, anonymous=True)
+    return tuple(found.values())
+
+
+def require_source(mount: Mount) -> None:
+    """Raise Docker's InvalidError when a path of the machine's that shall be mounted is not there."""
+    try:
+        os.stat(mount.source)
+    except FileNotFoundError:
+        raise InvalidError(
+            f'invalid mount config for type "bind": bind source path does not exist: {mount.source}'
+        ) from None
+    except OSError as problem:
+        reason = (problem.strerror or "").lower()
+        raise InvalidError(f'invalid mount config for type "bind": stat {mount.source}: {reason}') from problem

@@ -155,8 +155,9 @@ def wait(container: Container) -> int:
     return state.exit_code
 
 
-def remove(containers: Containers, container: Container, *, force: bool = False) -> None:
-    """Remove a container; with `force` also one that runs, which is killed first.
+def remove(containers: Containers, container: Container, *, force: bool = False, volumes: bool = False) -> None:
+    """Remove a container; with `force` also one that runs, which is killed first; with `volumes` also those of its
+    volumes that nobody named.
 
     Raises:
         ConflictError: it is running; in Docker's words.
@@ -174,7 +175,7 @@ def remove(containers: Containers, container: Container, *, force: bool = False)
         _kill_for_good(container)
     try:
         with container.hold("remove", wait=KILL_TIMEOUT if force else 0):
-            containers.remove(container)
+            containers.remove(container, volumes=volumes)
     except NotFoundError:
         if not force:  # with --rm its own monitor was faster
             raise

@@ -86,6 +86,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         health: the health check; None for none.
         storage_opt: the options of --storage-opt, as given (storage_opt.py).
         mounts: in the order in which they were asked for; --tmpfs is not among them.
+        volumes_from: as given; what it brought is among `mounts`.
         network: the mode in Docker's words (network.py); net: what was asked for beside it.
     """
 
@@ -133,6 +134,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     resources: Resources = Resources()
     storage_opt: dict[str, str] = {}
     mounts: tuple[Mount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
     net: Net = Net()
 
 

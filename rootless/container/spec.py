@@ -13,8 +13,10 @@ import msgspec
 
 from ..errors import UsageError
 from ..image.spec import RunConfig
-from . import health, sysctl, userns
+from ..volumes.store import new_name
+from . import health, mount_texts, mounts, sysctl, userns
 from .health import Check
+from .mounts import Mount
 from .network import Net
 from .record import Device, LogConfig, Resources, Spec, Ulimit
 
@@ -80,6 +82,8 @@ class Options:
     log: LogConfig = field(default_factory=LogConfig)
     resources: Resources = field(default_factory=Resources)
     storage_opt: dict[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
 
 
 class Origin(Protocol):
@@ -91,11 +95,15 @@ class Origin(Protocol):
     def run(self) -> RunConfig: ...
 
 
-def build(options: Options, image: Origin, image_name: str, container_id: str) -> Spec:
+def build(options: Options, image: Origin, image_name: str, container_id: str, inherited: Sequence[Mount] = ()) -> Spec:
     """The spec of a new container of `image`, which the caller named `image_name`.
+
+    Args:
+        inherited: the mounts that --volumes-from brings.
 
     Raises:
         UsageError: no command is left, or a path that must be absolute is not.
+        InvalidError: two mounts at one place, or a source that has to be there is not.
     """
     run = image.run
     entrypoint, command = _command(options, run)
@@ -151,9 +159,22 @@ def build(options: Options, image: Origin, image_name: str, container_id: str) -
         log=options.log,
         resources=options.resources,
         storage_opt=options.storage_opt,
+        mounts=_mounts(options, run, inherited),
+        volumes_from=options.volumes_from,
     )
     _require_text(wanted)
     return wanted
+
+
+def _mounts(options: Options, run: RunConfig, inherited: Sequence[Mount]) -> tuple[Mount, ...]:
+    for path in run.volumes or ():
+        mount_texts.check_target("volume", path)
+    volumes = [mount_texts.normal(path) for path in run.volumes or ()]
+    found = mounts.combine(inherited, options.mounts, options.tmpfs, volumes)
+    for mount in found:
+        if mount.type in ("bind", "overlay") and not mount.create:
+            mounts.require_source(mount)
+    return tuple(msgspec.structs.replace(m, source=new_name()) if not m.source and m.anonymous else m for m in found)
 
 
 def _require_text(spec: Spec) -> None:

@@ -15,7 +15,7 @@ from ..kernel import process
 from ..paths import Paths
 from ..storage.remove import remove_tree
 from ..storage.remove import sweep as sweep_drafts
-from . import names
+from . import names, volume_use
 from .container import Container, Hold
 from .links import Names
 from .record import Record, Spec, State, decode_record, renamed, with_spec
@@ -229,8 +229,11 @@ class Containers:
             raise NotFoundError(f"No such container: {text}")
         return bare if bare in matches else matches[0]
 
-    def remove(self, container: Container) -> None:
+    def remove(self, container: Container, *, volumes: bool = False) -> None:
         """Remove a container that does not run, with its writable layer. The caller holds its lock.
+
+        Args:
+            volumes: and its volumes that nobody named; those of a --rm container always go.
 
         Raises:
             IllegalTransitionError: its state does not allow it.
@@ -240,6 +243,8 @@ class Containers:
         removing = msgspec.structs.replace(state, status=step(state.status, Event.REMOVE))
         container.try_to_write_state(removing)
         self._forget(container)
+        if volumes or container.spec.auto_remove:
+            volume_use.release(self, container)
         try:
             remove_tree(container.directory, lambda: room.open_room(self.paths, idmap.detect()), tmp=self.paths.tmp)
         except RootlessError as problem:

@@ -18,7 +18,7 @@ from ..kernel.caps import Cap
 from ..paths import Paths
 from ..storage import drivers
 from ..storage.driver import HOST, LayerStack, StorageDriver
-from . import joining, limits, rootfs, seccomp
+from . import joining, limits, mounting, rootfs, seccomp
 from .joining import Sharing
 from .kernelfs import Kernel
 from .program import Program
@@ -35,6 +35,7 @@ class Bundle:
             has from before clone(2), only its working directory is in the new mount namespace: a descriptor still
             refers to a mount of the old one, on which nothing can be mounted (EINVAL).
         program: what PID 1 becomes.
+        follows_host: what the machine mounts and unmounts below some of its mounts is to be seen.
     """
 
     record: Record
@@ -46,15 +47,26 @@ class Bundle:
     target: str
     plan: tuple[rootfs.Operation, ...]
     program: Program
+    follows_host: bool = False
 
 
 def assemble(
-    paths: Paths, container: Container, idmap: IdMap, window: tuple[int, int], *, debug: bool, cgroup: str = ""
+    paths: Paths,
+    container: Container,
+    idmap: IdMap,
+    window: tuple[int, int],
+    *,
+    debug: bool,
+    cgroup: str = "",
+    first: bool = False,
+    devices: dict[str, str] | None = None,
 ) -> Bundle:
     """Look everything up that a start of `container` needs, and decide what is to be decided.
 
     Args:
         cgroup: as in `main_program`.
+        first: it has never been started before.
+        devices: the directories of the machine's that volumes stand for, by the volumes' names.
 
     Raises:
         ConflictError: the container was made under another id map; its files' owners would mean nothing.
@@ -71,8 +83,9 @@ def assemble(
         driver=drivers.get(record.driver),
         stack=layer_stack(record, idmap),
         target=f"containers/{record.id}/root",
-        plan=plan(record, nested, frozenset(shared.borrowed)),
+        plan=plan(record, nested, frozenset(shared.borrowed), first=first, devices=devices or {}),
         program=main_program(record.spec, paths, idmap, window, debug, cgroup),
+        follows_host=any("slave" in mount.propagation or "shared" in mount.propagation for mount in record.spec.mounts),
     )
 
 
@@ -141,12 +154,20 @@ def _accounts(spec: Spec) -> tuple[str, str]:
     return f"{name}:*:{ids.uid}:{ids.gid}:{name}:{spec.workdir}:/bin/sh", f"{name}:x:{ids.gid}:"
 
 
-def plan(record: Record, idmap: IdMap, borrowed: frozenset[str] = frozenset()) -> tuple[rootfs.Operation, ...]:
+def plan(
+    record: Record,
+    idmap: IdMap,
+    borrowed: frozenset[str] = frozenset(),
+    *,
+    first: bool = False,
+    devices: dict[str, str] | None = None,
+) -> tuple[rootfs.Operation, ...]:
     """The mounts of a container, in order.
 
     Args:
         idmap: of its user namespace.
         borrowed: paths at which it has another container's mount.
+        first, devices: as in `assemble`.
     """
     spec = record.spec
     kernel = Kernel(
@@ -161,14 +182,17 @@ def plan(record: Record, idmap: IdMap, borrowed: frozenset[str] = frozenset()) -
         writable=spec.privileged,
         unmasked=spec.privileged or spec.unmasked,
     )
-    operations = kernel.plan()
+    operations = mounting.fills(record, first=first)
+    operations += kernel.plan()
     operations += [rootfs.Bind(device.host, device.container) for device in spec.devices]
     if HOST in record.layers:
         operations.append(rootfs.FileSystem("tmpfs", "/run", m.MS_NOSUID | m.MS_NODEV, "mode=755"))
     names = sharing.donor(spec.network) or record.id  # who shares a network shares its names
-    for name in "resolv.conf", "hostname", "hosts":
-        operations.append(rootfs.Bind(f"containers/{names}/{name}", f"/etc/{name}", m.MS_NOSUID | m.MS_NODEV))
-    operations += rootfs.user_tmpfs(spec.tmpfs)
+    own = [
+        rootfs.Bind(f"containers/{names}/{name}", f"/etc/{name}", m.MS_NOSUID | m.MS_NODEV)
+        for name in ("resolv.conf", "hostname", "hosts")
+    ]
+    operations += mounting.by_depth(record, idmap, own, devices or {})
     if spec.read_only:
         operations.append(rootfs.ReadOnlyRoot())
     return tuple(operations)

@@ -23,6 +23,7 @@ from ..kernel import pty
 from . import rootfs
 from .bundle import Bundle
 from .channel import Channel, Mapped
+from .mountpoint import Root
 from .program import Stdio, become, connect_streams, cut_ties, report, wait_for
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # netdevice(7)
@@ -60,7 +61,7 @@ def _build(bundle: Bundle, server: socket.socket | None, borrowed: dict[str, int
     if bundle.sharing.own & ns.CLONE_NEWNET:
         _loopback_up()
         _loosen(bundle.idmap)
-    m.mount(None, "/", None, m.MS_REC | m.MS_PRIVATE)
+    m.mount(None, "/", None, m.MS_REC | (m.MS_SLAVE if bundle.follows_host else m.MS_PRIVATE))
     bundle.driver.mount(bundle.stack, bundle.target, server)
     root_fd = _fill(bundle, borrowed)
     console = _open_console(bundle, root_fd) if spec.tty else None
@@ -72,7 +73,7 @@ def _fill(bundle: Bundle, borrowed: dict[str, int]) -> int:
     """Execute the plan in the mounted root; a descriptor of that."""
     try:
         root_fd = os.open(bundle.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        rootfs.execute(bundle.plan, rootfs.Root(root_fd, borrowed))
+        rootfs.execute(bundle.plan, Root(root_fd, borrowed))
     except (OSError, RootlessError) as problem:
         cause = problem.__cause__ or problem
         if isinstance(cause, OSError) and cause.errno == errno.ENOTCONN:  # what a FUSE mount without a server says
@@ -101,7 +102,7 @@ def _open_console(bundle: Bundle, root_fd: int) -> tuple[int, int]:
     """A terminal of the container's own devpts, as its /dev/console too: (controlling side, terminal side)."""
     controller, terminal, number = pty.open_pair(f"/proc/self/fd/{root_fd}/dev/pts/ptmx")
     pty.set_window_size(terminal, *bundle.program.window)
-    rootfs.Bind(f"/proc/self/fd/{root_fd}/dev/pts/{number}", "/dev/console").execute(rootfs.Root(root_fd))
+    rootfs.Bind(f"/proc/self/fd/{root_fd}/dev/pts/{number}", "/dev/console").execute(Root(root_fd))
     return controller, terminal
 
 

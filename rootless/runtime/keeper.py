@@ -35,6 +35,7 @@ from .confinement import Confinement
 from .logs import LogWriter, log_options
 from .networking import Networking
 from .program import Stdio
+from .sources import Sources
 from .start import ClientGoneError, Running, StartError, begin, end
 from .watch import Watch
 
@@ -119,6 +120,7 @@ class _Keeper:
         """From nothing to the container's end. Returns this process's exit code."""
         self.container, hold = self.order.prepare()
         self.confinement = Confinement(self.container, self.idmap)
+        self.sources = Sources(self.container, self.idmap)
         with hold:
             _log_errors_to(self.container.directory / "monitor.log", self.order.debug)
             try:
@@ -162,7 +164,17 @@ class _Keeper:
     def _begin(self, client: stream.Connection | None) -> Running:
         confinement, debug, window = self.confinement, self.order.debug, self.order.window
         self.networking = Networking(self.container, self.idmap, self.room_fd)
-        bundle = assemble(self.paths, self.container, self.idmap, window, debug=debug, cgroup=confinement.directory)
+        self.sources.prepare()
+        bundle = assemble(
+            self.paths,
+            self.container,
+            self.idmap,
+            window,
+            debug=debug,
+            cgroup=confinement.directory,
+            first=not self.container.stored_state().started_at,
+            devices=self.sources.devices,
+        )
         if self.order.debug:
             for operation in bundle.plan:
                 print(f"rootless: plan: {operation.describe()}", file=sys.stderr)
@@ -170,11 +182,10 @@ class _Keeper:
         def body(stdio: Stdio, channel: Channel) -> NoReturn:
             stage.run(bundle, stdio, self.room_fd, channel, confinement.outside)
 
+        company = (self.networking, self.sources)
         try:
             self.networking.prepare()
-            return begin(
-                body, bundle.program, client, keep_namespaces=True, fork=confinement.fork, company=self.networking
-            )
+            return begin(body, bundle.program, client, keep_namespaces=True, fork=confinement.fork, company=company)
         except BaseException:
             self.networking.detach()
             raise

@@ -9,7 +9,7 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
@@ -79,7 +79,7 @@ def begin(
     *,
     keep_namespaces: bool,
     fork: Callable[[], int] = os.fork,
-    company: Company | None = None,
+    company: Sequence[Company] = (),
 ) -> Running:
     """Have `stage` start `program`.
 
@@ -87,7 +87,7 @@ def begin(
         client: on whose behalf; its death before the start ends the start. None for a restart, which is nobody's.
         keep_namespaces: hold descriptors on the new process's namespaces.
         fork: makes the stage's process, in the cgroup that the new process shall be in.
-        company: is told of the steps.
+        company: are told of the steps, in this order.
 
     Raises:
         StartError: what the stage or the new process reported; both are gone.
@@ -155,7 +155,12 @@ class _Handshake:
     """The monitor's half of the talk that channel.py draws."""
 
     def __init__(
-        self, channel: Channel, client: Connection | None, keep_namespaces: bool, command: str, company: Company | None
+        self,
+        channel: Channel,
+        client: Connection | None,
+        keep_namespaces: bool,
+        command: str,
+        company: Sequence[Company],
     ) -> None:
         self.channel, self.client, self.keep_namespaces, self.command = channel, client, keep_namespaces, command
         self.company = company
@@ -197,13 +202,13 @@ class _Handshake:
                     flags = namespaces.FILES.items()
                     self.namespaces = {name: namespaces.open_namespace(pid, flag) for flag, name in flags}
                 self.channel.send(Mapped())
-                if self.company is not None:
-                    self.company.cloned(pid, self.namespaces)
+                for member in self.company:
+                    member.cloned(pid, self.namespaces)
             case Console():
                 (self.console,) = fds
             case Prepared():
-                if self.company is not None:
-                    self.company.prepared()
+                for member in self.company:
+                    member.prepared()
                 self.proceeded = True
                 self.channel.send(Proceed())
             case ExecFailed(number):

@@ -56,7 +56,7 @@ def _sizes(top: int) -> Iterator[int]:
     while waiting:
         place = waiting.pop()
         try:
-            directory = _open_below(top, place)
+            directory = open_below(top, place)
         except OSError as problem:
             if problem.errno in _CHANGED:
                 continue  # removed or replaced since its parent was read
@@ -85,8 +85,8 @@ def _entries(directory: int) -> Iterator[tuple[str, os.stat_result]]:
                 yield entry.name, entry.stat(follow_symlinks=False)
 
 
-def _open_below(top: int, place: tuple[str, ...]) -> int:
-    """Open a directory some names below `top`. No link is followed: the tree may change under our eyes."""
+def open_below(top: int, place: tuple[str, ...]) -> int:
+    """Open the directory `place` names below `top`. No link is followed: the tree may change under our eyes."""
     current = os.dup(top)
     for start in range(0, len(place), _STEPS):
         try:

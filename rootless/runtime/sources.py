@@ -1,0 +1,107 @@
+"""What the monitor sees to before a start: that what shall be mounted is there, and stays while the container runs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..container import volume_use
+from ..container.container import Container
+from ..container.mounts import Mount, require_source
+from ..errors import InvalidError
+from ..idmap import IdMap
+from ..volumes.store import Volumes
+
+
+class Sources:
+    """The sources of one container's mounts, under its monitor.
+
+    Attributes:
+        devices: the directories of the machine's that volumes stand for, by the volumes' names.
+    """
+
+    def __init__(self, container: Container, idmap: IdMap) -> None:
+        self._container, self._idmap = container, idmap
+        self._volumes = Volumes(container.paths)
+        self._held: dict[str, int] = {}
+        self.devices: dict[str, str] = {}
+
+    def prepare(self) -> None:
+        """Make what is missing and may be made: volumes, directories of the machine's, writable layers of overlays.
+
+        Raises:
+            InvalidError: a source that has to be there is not; in Docker's words.
+        """
+        mounts = self._container.spec.mounts
+        if any(mount.type == "volume" for mount in mounts):
+            self._prepare_volumes(mounts)
+        for number, mount in enumerate(mounts):
+            if mount.type == "bind":
+                prepare_bind(mount, self._idmap)
+            elif mount.type == "overlay":
+                self._prepare_overlay(number, mount)
+
+    def _prepare_volumes(self, mounts: tuple[Mount, ...]) -> None:
+        with self._volumes.using():
+            volume_use.ensure(self._volumes, mounts)
+            for mount in mounts:
+                if mount.type == "volume":
+                    volume = self._volumes.get(mount.source)
+                    if not volume.own_data:
+                        self.devices[volume.name] = str(volume.data)
+
+    def _prepare_overlay(self, number: int, mount: Mount) -> None:
+        require_source(mount)
+        mode = stat.S_IMODE(os.stat(mount.source).st_mode)
+        place = self._container.directory / "overlays" / str(number)
+        if (place / "since").exists():
+            return
+        for name, bits in ("upper", mode), ("work", 0o700):
+            (place / name).mkdir(parents=True, exist_ok=True)
+            (place / name).chmod(bits)
+            _give_to_root(place / name, self._idmap)
+        (place / "since").write_text(str(time.time_ns()))
+
+    def cloned(self, pid: int, namespaces: Mapping[str, int]) -> None:
+        """Nothing is to be done yet."""
+
+    def prepared(self) -> None:
+        """Let everybody know that the volumes are mounted (volumes/fill.py). Lasts as long as this process."""
+        for mount in self._container.spec.mounts:
+            if mount.type == "volume" and mount.source not in self._held:
+                path = self._container.paths.volumes / mount.source / "users"
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fcntl.flock(fd, fcntl.LOCK_SH)
+                self._held[mount.source] = fd
+
+
+def prepare_bind(mount: Mount, idmap: IdMap) -> None:
+    """Make the directory that `-v` names when there is nothing.
+
+    Raises:
+        InvalidError: it can't be made, or must not be (`--mount`).
+    """
+    if not mount.create or os.path.exists(mount.source):
+        require_source(mount)
+        return
+    new = [p for p in (Path(mount.source), *Path(mount.source).parents) if not os.path.lexists(p)]
+    try:
+        os.makedirs(mount.source, 0o755, exist_ok=True)
+    except OSError as problem:
+        reason = (problem.strerror or "").lower()
+        raise InvalidError(
+            f"error while creating mount source path '{mount.source}': mkdir {problem.filename}: {reason}"
+        ) from problem
+    for path in new:
+        _give_to_root(path, idmap)
+
+
+def _give_to_root(path: Path, idmap: IdMap) -> None:
+    """What is made for a container belongs to its root, where that is not the caller."""
+    owner = idmap.uids[0].outside, idmap.gids[0].outside
+    if os.geteuid() == 0 and owner[0]:
+        os.chown(path, *owner)

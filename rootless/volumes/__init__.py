@@ -1,0 +1,1 @@
+"""Named volumes: what outlives the containers that use it. Nothing of containers is known here."""
