@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from .errors import RootlessError
 
 T = TypeVar("T")
+
+MAX_DESCRIPTORS = 16
 
 
 def call(work: Callable[[], T], what: str) -> T:
@@ -25,18 +28,42 @@ def call(work: Callable[[], T], what: str) -> T:
     Args:
         what: names the child in the error that tells of its unexpected end.
     """
-    read, write = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        os.close(read)
-        _answer(work, write)
-    os.close(write)
-    try:
-        answer = _read(read)
-    finally:
-        _, status = os.waitpid(pid, 0)
-    result: T = _result(answer, status, what)
-    return result
+    return Child(work, what).result()
+
+
+class Child(Generic[T]):
+    """Work that goes on in a child, while its parent does something else. As `call`."""
+
+    def __init__(self, work: Callable[[], T], what: str) -> None:
+        self._what = what
+        self._answer, write = os.pipe2(os.O_CLOEXEC)
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._answer)
+            _answer(work, write)
+        os.close(write)
+
+    def result(self) -> T:
+        """Wait for its end; what `work` returned, or raise what it raised. To be called once."""
+        try:
+            answer = _read(self._answer)
+        finally:
+            _, status = os.waitpid(self._pid, 0)
+        result: T = _result(answer, status, self._what)
+        return result
+
+
+def descriptors(work: Callable[[], list[int]], what: str) -> list[int]:
+    """As `call`, for work that opens descriptors: copies of them, close-on-exec, in the caller."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def send() -> None:
+        socket.send_fds(theirs, [b"."], work())
+
+    with ours, theirs:
+        call(send, what)
+        _, fds, _, _ = socket.recv_fds(ours, 1, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    return fds
 
 
 @contextmanager

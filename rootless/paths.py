@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,6 +161,19 @@ def temporary_directory() -> Path:
     """$TMPDIR, else /tmp: where others may write, too. (The module tempfile costs 5 ms to import.)"""
     named = os.environ.get("TMPDIR", "")
     return Path(named) if os.path.isabs(named) and os.access(named, os.W_OK | os.X_OK) else Path("/tmp")
+
+
+@contextmanager
+def socket_name(path: Path) -> Iterator[str]:
+    """A name for a socket of at most 107 bytes (unix(7)), however deep the directory lies."""
+    if len(os.fsencode(path)) < 108:
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
 
 
 def private_directory(path: Path) -> Path:

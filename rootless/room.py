@@ -1,9 +1,9 @@
 """The room: one user namespace for each user, store and id map, in which all of that user's containers are nested.
 
-Nobody lives in it and no daemon keeps it: a descriptor on it does, and every monitor holds one. The next command finds
-it through such a holder (/proc/PID/fd/N), or makes it again. A process of the same user enters it with setns(2),
-because the creator of a user namespace owns it, and has every capability inside. Files of subordinate ids (layers,
-upper directories) can be made, read and removed only from within; `call` does such work in a forked child.
+Nobody lives in it and no daemon keeps it: a descriptor on it does, and every monitor holds one (holders.py). A process
+of the same user enters it with setns(2), because the creator of a user namespace owns it, and has every capability
+inside. Files of subordinate ids (layers, upper directories) can be made, read and removed only from within; `call` does
+such work in a forked child.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from . import child, locks
+from . import child, holders
 from .errors import UnavailableError
 from .idmap import Extent, IdMap, map_text
 from .kernel import namespaces, process
-from .paths import Paths, private_directory
+from .paths import Paths
 
 T = TypeVar("T")
 
@@ -35,93 +35,22 @@ def open_room(paths: Paths, idmap: IdMap, *, hold: bool = False) -> int:
     Raises:
         UnavailableError: user namespaces or the map were refused; says by what.
     """
-    private_directory(paths.rooms)
-    directory = paths.rooms / idmap.tag
-    # Two first containers at once must not make two rooms: a bridge in one could not be joined from the other.
-    with _lock(paths, idmap.tag):
-        directory.mkdir(mode=0o700, exist_ok=True)
-        fd = _find(directory)
-        if fd is None:
-            fd = _make(idmap)
-        if hold:
-            record = f"{process.start_time(os.getpid())} {fd} {os.fstat(fd).st_ino}"
-            (directory / str(os.getpid())).write_text(record)
-    return fd
-
-
-def _lock(paths: Paths, tag: str) -> AbstractContextManager[int]:
-    return locks.lock(paths.rooms / f"{tag}.lock")
+    return holders.find_or_make(paths.rooms, idmap.tag, lambda: _make(idmap), hold=hold)
 
 
 def forget(paths: Paths, idmap: IdMap) -> None:
-    """Take the calling process off the list of holders; the directory of a room without holders goes too."""
-    with suppress(FileNotFoundError), _lock(paths, idmap.tag):
-        directory = paths.rooms / idmap.tag
-        (directory / str(os.getpid())).unlink(missing_ok=True)
-        with suppress(OSError):  # others hold it
-            directory.rmdir()
+    """Take the calling process off the list of holders."""
+    holders.forget(paths.rooms, idmap.tag)
 
 
 def has_dead_holders(paths: Paths) -> bool:
     """Whether a monitor was killed: it left its name on a list. Costs a look at each running monitor and no lock."""
-    try:
-        return any(
-            not _is_alive(entry)
-            for directory in paths.rooms.iterdir()
-            if directory.is_dir()
-            for entry in directory.iterdir()
-        )
-    except OSError:
-        return False
-
-
-def _is_alive(entry: Path) -> bool:
-    try:
-        return process.start_time(int(entry.name)) == int(entry.read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return False
+    return holders.has_dead(paths.rooms)
 
 
 def sweep(paths: Paths) -> None:
     """Take holders that were killed off the lists."""
-    with suppress(FileNotFoundError):
-        for directory in paths.rooms.iterdir():
-            if directory.is_dir():
-                with _lock(paths, directory.name):
-                    for entry in directory.iterdir():
-                        _check_holder(entry)
-
-
-def _check_holder(entry: Path) -> None:
-    fd = _open_held(entry)
-    if fd is None:
-        entry.unlink(missing_ok=True)
-    else:
-        os.close(fd)
-
-
-def _find(directory: Path) -> int | None:
-    for entry in directory.iterdir():
-        fd = _open_held(entry)
-        if fd is not None:
-            return fd
-        entry.unlink(missing_ok=True)  # its holder is dead
-    return None
-
-
-def _open_held(entry: Path) -> int | None:
-    """The room through the holder that `entry` names, or None when that process is gone or its pid is another's now."""
-    try:
-        started, number, inode = map(int, entry.read_text().split())
-        if process.start_time(int(entry.name)) != started:
-            return None
-        fd = os.open(f"/proc/{entry.name}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
-    except (OSError, ValueError):
-        return None
-    if os.fstat(fd).st_ino == inode:
-        return fd
-    os.close(fd)
-    return None
+    holders.sweep(paths.rooms)
 
 
 def _make(idmap: IdMap) -> int:
@@ -230,7 +159,7 @@ def call(fd: int, work: Callable[[], T]) -> T:
     """
 
     def inside() -> T:
-        _settle(fd)
+        inhabit(fd)
         return work()
 
     return child.call(inside, _WHAT)
@@ -240,12 +169,13 @@ def stream(fd: int, work: Callable[[BinaryIO], object]) -> AbstractContextManage
     """As `call`, for work whose result is what it writes: see `child.stream`."""
 
     def inside(sink: BinaryIO) -> None:
-        _settle(fd)
+        inhabit(fd)
         work(sink)
 
     return child.stream(inside, _WHAT)
 
 
-def _settle(fd: int) -> None:
+def inhabit(fd: int) -> None:
+    """Enter the room in a forked child, which then ends with its parent."""
     enter(fd)
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of credentials, which clears it

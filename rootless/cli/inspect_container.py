@@ -9,6 +9,7 @@ from ..container.health import Check, Health
 from ..container.record import Resources, Spec, State
 from ..container.state import ALIVE, Status
 from ..runtime.kernelfs import MASKED, READ_ONLY
+from .inspect_network import network_settings
 
 NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time, which Docker prints for what has not happened."""
@@ -48,7 +49,7 @@ def container_document(container: Container) -> dict[str, Any]:
         },
         "Mounts": [],
         "Config": _config(spec),
-        "NetworkSettings": {"Ports": {}, "Networks": {spec.network: {}}},
+        "NetworkSettings": network_settings(container, state),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..container.network import Net
+from ..container.network import RESERVED, Net, Wish
 from ..network import choice
 
 _OPTIONS = (click.option("--network", "--net", default="", metavar="NETWORK", help="Connect a container to a network"),)
@@ -28,4 +28,5 @@ def read_network(given: dict[str, Any]) -> dict[str, Any]:
         mode, warning = choice.default()
         if warning:
             print(f"rootless: warning: {warning}", file=sys.stderr)
-    return {"network": mode, "net": Net()}
+    named = () if mode.partition(":")[0] in RESERVED else (Wish(name=mode),)
+    return {"network": mode, "net": Net(networks=named)}

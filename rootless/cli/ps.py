@@ -125,7 +125,7 @@ FIELDS = {
     "Names": Field[Row]("NAMES", lambda r: r.container.name),
     "Labels": Field[Row]("LABELS", lambda r: ",".join(f"{k}={v}" for k, v in sorted(r.spec.labels.items()))),
     "Label": Field[Row]("", lambda r: lambda name: r.spec.labels.get(name, "")),
-    "Networks": Field[Row]("NETWORKS", lambda r: r.spec.network),
+    "Networks": Field[Row]("NETWORKS", lambda r: ",".join(query.joined(r.spec))),
     "Mounts": Field[Row]("MOUNTS", lambda _: ""),
     "LocalVolumes": Field[Row]("LOCAL VOLUMES", lambda _: "0"),
     "Size": Field[Row]("SIZE", lambda r: r.listing.size(r)),

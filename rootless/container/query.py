@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import InvalidError, NotFoundError
 from .container import Container
-from .record import State
+from .record import Spec, State
 from .state import ALIVE, Status
 from .store import Containers
 
@@ -80,11 +80,16 @@ class Query:
             (not self.ids or container.id.startswith(self.ids))
             and (not self.names or any(n.search(f"/{container.name}") or n.search(container.name) for n in self.names))
             and all(has_label(spec.labels, label) for label in self.labels)
-            and (not self.networks or spec.network in self.networks)
+            and (not self.networks or any(name in self.networks for name in joined(spec)))
             and all(age < other for other in self.before)
             and all(age > other for other in self.since)
             and (self.images is None or spec.image_id in self.images)
         )
+
+
+def joined(spec: Spec) -> tuple[str, ...]:
+    """The networks that a container is on, by the names that `ps` shows: those of its own, else its mode."""
+    return tuple(wish.name for wish in spec.net.networks) or (spec.network,)
 
 
 def has_label(labels: Mapping[str, str], wanted: str) -> bool:

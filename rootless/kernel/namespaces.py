@@ -116,6 +116,12 @@ def parent_namespace(fd: int) -> int:
     return fcntl.ioctl(fd, NS_GET_PARENT)
 
 
+def owner(fd: int) -> int:
+    """The user namespace that owns another namespace (ioctl_ns(2), NS_GET_USERNS). EPERM when it is no descendant of
+    the caller's."""
+    return fcntl.ioctl(fd, NS_GET_USERNS)
+
+
 def same_namespace(one: int, other: int) -> bool:
     """Whether two descriptors refer to the same namespace: nsfs gives each its own inode (namespaces(7))."""
     a, b = os.fstat(one), os.fstat(other)

@@ -21,11 +21,12 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_GETADDR = 20, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+IFLA_PROTINFO, IFLA_BRPORT_ISOLATED, NLA_F_NESTED = 12, 33, 0x8000
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD = 0x02
@@ -33,6 +34,7 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
 RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
 
 IFF_UP = 0x1
+AF_BRIDGE = 7
 IFNAMSIZ = 16
 """Bytes of an interface's name, with the zero at its end."""
 
@@ -86,9 +88,14 @@ class Netlink:
         """The interface of this name."""
         return next((link for link in self.links() if link.name == name), None)
 
-    def add_bridge(self, name: str, *, mtu: int = 0) -> None:
-        """A new bridge. OSError EEXIST when the name is taken."""
-        settings = _attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+    def add_bridge(self, name: str, address: bytes, *, mtu: int = 0) -> None:
+        """A new bridge. OSError EEXIST when the name is taken.
+
+        Args:
+            address: its hardware address, which otherwise would be the lowest of its ports' and change with them.
+        """
+        settings = _attribute(IFLA_ADDRESS, address)
+        settings += _attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
         self._new_link(name, settings + _info("bridge"))
 
     def add_veth(self, name: str, peer: str, peer_namespace: int, *, address: bytes, mtu: int = 0) -> None:
@@ -114,6 +121,12 @@ class Netlink:
         """Make an interface a port of the bridge of that index."""
         body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _attribute(IFLA_MASTER, struct.pack("=I", bridge))
         self._request(RTM_NEWLINK, 0, body)
+
+    def isolate(self, index: int) -> None:
+        """Let a port of a bridge reach the bridge itself, and no other port that is isolated."""
+        protected = _attribute(IFLA_PROTINFO | NLA_F_NESTED, _attribute(IFLA_BRPORT_ISOLATED, b"\1"))
+        body = _LINK.pack(AF_BRIDGE, 0, index, 0, 0) + protected
+        self._request(RTM_SETLINK, 0, body)
 
     def delete_link(self, index: int) -> None:
         """Remove an interface, and with one side of a veth pair the other."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
-from ..errors import NotFoundError, UnavailableError
+from ..errors import UnavailableError
 from .setup import Ask, Network, Unconnected
+
+WAY_OUT = "pasta0"
+"""The interface to the outside of a container on named networks, where eth0 and so on are those networks."""
 
 INSTALL = "an administrator can run: apt-get install passt"
 
@@ -26,7 +29,20 @@ def network(ask: Ask) -> Network:
 
             return Pasta(ask, find("pasta"), options)
         case _:
-            raise NotFoundError(f"network {kind} not found", hint="`rootless network ls` shows which there are")
+            return _named(ask)
+
+
+def _named(ask: Ask) -> Network:
+    """Bridges, and beside them pasta: but on networks that lead nowhere there is no way out."""
+    from .bridged import Bridged
+    from .store import Networks
+
+    networks = Networks(ask.paths)
+    if all(networks.load(wish.name).internal for wish in ask.record.spec.net.networks):
+        return Bridged(ask, Unconnected())
+    from .pasta import Pasta
+
+    return Bridged(ask, Pasta(ask, find("pasta"), f"--ns-ifname={WAY_OUT}"))
 
 
 def default() -> tuple[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from ..container.record import now
 from ..errors import ConflictError, InvalidError
 from ..kernel.netlink import IPAddress, IPNetwork, Netlink
-from . import ipam, resolvers
+from . import addresses, ipam, resolv
 from .record import FALSE, ICC_OPTION, MTU_OPTIONS, Network, Subnet
 from .store import Networks, check_name
 
@@ -190,12 +191,21 @@ def _with_gateway(subnet: Subnet) -> Subnet:
 
 
 def machine_networks() -> list[IPNetwork]:
-    """Where this machine itself is and sends to, but for its default route: a container network there would hide it."""
+    """Where this machine itself is and sends to, but for its default route: a container network there would hide it.
+    Its name servers may lie behind that; what a container has for its way out (pasta) is taken, too."""
     with Netlink() as netlink:
-        addresses: list[IPNetwork] = [ipaddress.ip_network(address.ip) for _, address in netlink.addresses()]
-        return [*netlink.routes(), *addresses, *_resolvers()]
+        here: list[IPNetwork] = [ipaddress.ip_network(address.ip) for _, address in netlink.addresses()]
+        return [*netlink.routes(), *here, *_resolvers(), *OWN]
 
 
-def _resolvers() -> list[IPNetwork]:
-    """The machine's name servers, which may lie behind the default route."""
-    return [ipaddress.ip_network(address) for address in resolvers.read().servers]
+OWN = tuple(
+    ipaddress.ip_network(f"{address}/{prefix}", strict=False)
+    for address, prefix in ((addresses.IP, addresses.PREFIX), (addresses.IP6, 64))
+)
+"""The addresses that pasta gives a container."""
+
+
+def _resolvers() -> Iterator[IPNetwork]:
+    for text in resolv.host().nameservers:
+        with suppress(ValueError):
+            yield ipaddress.ip_network(text.partition("%")[0])

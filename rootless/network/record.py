@@ -156,9 +156,3 @@ def decode_leases(data: bytes) -> list[tuple[Lease, msgspec.Raw]]:
         return [(msgspec.json.decode(raw, type=Lease), raw) for raw in raws]
     except msgspec.MsgspecError:
         return []
-
-
-def names_of(lease: Lease, container_name: str, hostname: str = "") -> tuple[str, ...]:
-    """What the neighbours may call a container: its name, its aliases, the beginning of its id, its host name."""
-    known = dict.fromkeys((container_name, *lease.aliases, lease.container[:12], hostname))
-    return tuple(name for name in known if name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..container.container import Container
 from ..container.store import Containers
 from ..errors import NotFoundError, RootlessError
 from .record import Network
@@ -32,7 +31,7 @@ def prune(
     """
     removed: list[str] = []
     failures: list[RootlessError] = []
-    used = {name for container in containers.all() for name in wanted_by(container)}
+    used = {wish.name for container in containers.all() for wish in container.spec.net.networks}
     for network in networks.all():
         if network.name in used or not chosen(network):
             continue
@@ -45,8 +44,3 @@ def prune(
         else:
             removed.append(network.name)
     return removed, failures
-
-
-def wanted_by(container: Container) -> tuple[str, ...]:
-    """The networks that a container joins when it is started."""
-    return (container.spec.network,)

@@ -6,16 +6,13 @@ answer on the same connection; `attach` sends the far end of its byte socket alo
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 from ..errors import ConflictError
-from ..paths import Paths, private_directory
+from ..paths import Paths, private_directory, socket_name
 from .stream import AnyMessage, Attach, Connection, Done, Stop, Wait
 
 SOCKET = "control"
@@ -33,7 +30,7 @@ def listen(paths: Paths, container_id: str) -> socket.socket:
     path = directory / SOCKET
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-    with _reachable(path) as name:
+    with socket_name(path) as name:
         listener.bind(name)
     listener.listen(BACKLOG)
     return listener
@@ -55,7 +52,7 @@ def ask(paths: Paths, container_id: str, request: AnyMessage, *fds: int) -> Conn
     """
     messages = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        with _reachable(paths.runtime_of(container_id) / SOCKET) as name:
+        with socket_name(paths.runtime_of(container_id) / SOCKET) as name:
             messages.connect(name)
         connection = Connection(messages, messages)
         connection.send(request, *fds)
@@ -63,19 +60,6 @@ def ask(paths: Paths, container_id: str, request: AnyMessage, *fds: int) -> Conn
         messages.close()
         raise ConflictError(f"container {container_id[:12]} is not running") from problem
     return connection
-
-
-@contextmanager
-def _reachable(path: Path) -> Iterator[str]:
-    """A name for the socket of at most 107 bytes (unix(7)), however deep the run directory lies."""
-    if len(os.fsencode(path)) < 108:
-        yield str(path)
-        return
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)
 
 
 def attach(paths: Paths, container_id: str, *, stdin: bool) -> Connection:

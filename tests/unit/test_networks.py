@@ -10,7 +10,7 @@ import pytest
 
 from rootless.errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError
 from rootless.kernel import process
-from rootless.network import definition, resolvers
+from rootless.network import definition
 from rootless.network.definition import Definition, create
 from rootless.network.record import Lease
 from rootless.network.store import Networks
@@ -140,16 +140,3 @@ def test_a_damaged_document_is_told_and_the_others_go_on(networks: Networks) -> 
         with pytest.raises(StoreError, match=r"green\.json is damaged"):
             networks.resolve("green")
         assert [network.name for network in networks.all()] == ["blue"]
-
-
-def test_what_a_machine_says_of_its_name_servers(tmp_path: Path) -> None:
-    path = tmp_path / "resolv.conf"
-    path.write_bytes(
-        b"# comment\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\nnameserver what\nnameserver\n"
-        b"search a.example b.example\nsearch c.example\noptions ndots:2 rotate\n\xff\xfe\nnameserver 127.0.0.53\n"
-        b"nameserver 10.0.0.4\n"
-    )
-    found = resolvers.read(path)
-    assert [str(server) for server in found.servers] == ["10.0.0.1", "fe80::1", "127.0.0.53"]
-    assert (found.search, found.options) == (("c.example",), ("ndots:2", "rotate"))
-    assert resolvers.read(tmp_path / "none") == resolvers.Resolvers()

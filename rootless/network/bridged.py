@@ -1,0 +1,109 @@
+"""A container on named networks: an interface on each one's bridge, beside its own way out."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
+
+from ..child import Child
+from ..container.network import Connected, Endpoint
+from ..errors import RootlessError
+from . import leases, names, switch
+from .setup import Ask, Network, Place, Process, Respawn
+from .store import Networks
+from .switch import Plug
+
+
+class Bridged:
+    """The networks of one run of a container.
+
+    Args:
+        way_out: pasta or its like, which is the container's default route; `Unconnected` on internal networks.
+    """
+
+    def __init__(self, ask: Ask, way_out: Network) -> None:
+        self.ask, self.way_out = ask, way_out
+        self.networks = Networks(ask.paths)
+        self.plugs: list[Plug] = []
+        self.switch = -1
+        self.link: socket.socket | None = None
+        self._plugging: Child[None] | None = None
+
+    def prepare(self) -> None:
+        """Lease the addresses."""
+        record = self.ask.record
+        self.plugs = leases.take(self.networks, leases.Tenant.own(record.id), record.spec.net.networks)
+        self.way_out.prepare()
+
+    def attach(self, place: Place) -> None:
+        """Begin to make the interfaces; see that somebody answers for names."""
+        paths, idmap = self.ask.paths, self.ask.idmap
+        self.switch = switch.open_switch(paths, idmap, place.room, hold=True)
+        self._plugging = switch.plug(place.room, self.switch, place.namespaces["net"], self.plugs)
+        self.way_out.attach(place)
+        self.link = names.connect(paths, idmap, place.room, self.switch)
+
+    def settle(self) -> Connected:
+        """Wait for all of it."""
+        assert self._plugging is not None, "settle comes after attach"
+        plugging, self._plugging = self._plugging, None
+        try:
+            plugging.result()
+        except OSError as problem:
+            raise RootlessError(f"the container's interfaces could not be made: {problem}") from problem
+        connected = self.way_out.settle()
+        return msgspec.structs.replace(connected, endpoints=tuple(map(endpoint, self.plugs)))
+
+    def nameservers(self, wanted: Sequence[str], host: Sequence[str]) -> Sequence[str]:
+        """The networks' own, at the bridges' addresses; it knows what --dns says, and the machine's."""
+        return [plug.network.subnets[0].gateway for plug in self.plugs]
+
+    @property
+    def helpers(self) -> Sequence[Process]:
+        return self.way_out.helpers
+
+    def repair(self, helper: Process) -> Respawn | None:
+        return self.way_out.repair(helper)
+
+    def repaired(self, old: Process, new: Process) -> None:
+        self.way_out.repaired(old, new)
+
+    def detach(self) -> None:
+        """Give the addresses back. The interfaces go with the container's namespace, the bridges with the switch."""
+        if self._plugging is not None:
+            with suppress(OSError, RootlessError):
+                self._plugging.result()
+            self._plugging = None
+        self.way_out.detach()
+        with suppress(OSError, RootlessError):  # a full disk: the end of this process voids them as well
+            leases.drop(self.networks, self.ask.record.id, [plug.network.name for plug in self.plugs])
+        self.plugs = []
+        if self.link is not None:
+            self.link.close()
+            self.link = None
+        if self.switch >= 0:
+            switch.forget(self.ask.paths, self.ask.idmap)
+            os.close(self.switch)
+            self.switch = -1
+
+
+def endpoint(plug: Plug) -> Endpoint:
+    """A container's place on a network, as its state has it."""
+    network, lease = plug.network, plug.lease
+    four, six = network.subnet_of(4), network.subnet_of(6)
+    return Endpoint(
+        network=network.name,
+        interface=lease.interface,
+        ip=lease.ipv4,
+        prefix=four.network.prefixlen if four else 0,
+        gateway=four.gateway if four else "",
+        ip6=lease.ipv6,
+        prefix6=six.network.prefixlen if six else 0,
+        gateway6=six.gateway if six else "",
+        mac=lease.mac,
+        aliases=lease.aliases,
+    )
