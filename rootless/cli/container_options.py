@@ -18,6 +18,7 @@ from .log_options import LOG_OPTIONS, read_log_options
 from .mount_options import MOUNT_OPTIONS, read_mounts
 from .namespace_options import namespace_options, read_namespaces
 from .network_options import network_options, read_network
+from .options import invalid
 from .storage_options import read_storage, storage_option
 
 _OPTIONS = (
@@ -266,8 +267,3 @@ def _seccomp(value: str) -> str:
     from ..runtime.seccomp import read_profile
 
     return read_profile(value).decode()
-
-
-def invalid(value: str, flag: str, reason: str) -> UsageError:
-    """Docker's form for an option's bad value."""
-    return UsageError(f'invalid argument "{value}" for "{flag}" flag: {reason}')

@@ -15,10 +15,9 @@ from ..errors import ConflictError, UnavailableError
 from ..runtime.changes import Changes
 from ..runtime.log_reader import LogReader, Part
 from ..runtime.logs import NONE, STREAMS, Entry
-from .container_options import invalid
 from .context import Context
 from .moments import moment
-from .options import Command
+from .options import Command, invalid
 
 _FLUSH = 1 << 16
 _DESCRIPTORS = {name: number for number, name in STREAMS.items()}

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import click
 
-from .container_options import invalid, labels
+from .container_options import labels
 from .context import Context
-from .options import Command
+from .options import Command, invalid
 
 
 @click.command(cls=Command, at_least=1, at_most=1, short_help="Create a network")

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import click
-
-from ..container.network import RESERVED, Net, Wish
+from ..container.network import Net
 from ..network import choice
+from .network_wishes import WISH_OPTIONS, read_wishes
 
-_OPTIONS = (click.option("--network", "--net", default="", metavar="NETWORK", help="Connect a container to a network"),)
+_OPTIONS = WISH_OPTIONS
 
 
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -23,10 +22,9 @@ def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def read_network(given: dict[str, Any]) -> dict[str, Any]:
     """Take these options out of what a command was given, as fields of `spec.Options`."""
-    mode = given.pop("network")
+    mode, wishes, beside = read_wishes(given)
     if mode in ("", "default", "bridge"):
         mode, warning = choice.default()
         if warning:
             print(f"rootless: warning: {warning}", file=sys.stderr)
-    named = () if mode.partition(":")[0] in RESERVED else (Wish(name=mode),)
-    return {"network": mode, "net": Net(networks=named)}
+    return {"network": mode, "net": Net(networks=wishes, ip=beside.ip, ip6=beside.ip6, mac=beside.mac)}

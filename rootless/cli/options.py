@@ -201,3 +201,8 @@ class _Booleans:
             if f"-{letter}" in self.takes_value:
                 return position == len(word)
         return False
+
+
+def invalid(value: str, flag: str, reason: str) -> UsageError:
+    """Docker's form for an option's bad value."""
+    return UsageError(f'invalid argument "{value}" for "{flag}" flag: {reason}')

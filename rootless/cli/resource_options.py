@@ -12,7 +12,8 @@ import msgspec
 from ..container.record import Resources
 from ..container.resources import check
 from ..errors import UsageError
-from .container_options import invalid, size
+from .container_options import size
+from .options import invalid
 
 _LIMITS = (
     click.option("-m", "--memory", metavar="BYTES", help="Memory limit"),

@@ -70,7 +70,7 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
     if name:
         name = names.validate(name)
     container_id = os.urandom(32).hex()
-    options = _resolve_donors(engine, options)
+    options = _resolve_networks(engine, _resolve_donors(engine, options))
     keep_id = userns.kept(options.userns) is not None
     wish = storage_opt.parse(options.storage_opt, host=image_name == host.NAME, keep_id=keep_id)
     choice = drivers.choose(engine.driver, engine.paths.store, engine.idmap, wish)
@@ -104,6 +104,19 @@ def _resolve_donors(engine: Engine, options: spec.Options) -> spec.Options:
         return sharing.resolved(mode, engine.containers.id_of)
 
     return replace(options, pid=resolve(options.pid), ipc=resolve(options.ipc), network=resolve(options.network))
+
+
+def _resolve_networks(engine: Engine, options: spec.Options) -> spec.Options:
+    """The same options with names in the place of the ids of networks, which must be there."""
+    if not options.net.networks:
+        return options
+    from ..network.store import Networks
+
+    networks = Networks(engine.paths)
+    wishes = tuple(
+        msgspec.structs.replace(wish, name=networks.resolve(wish.name).name) for wish in options.net.networks
+    )
+    return replace(options, network=wishes[0].name, net=msgspec.structs.replace(options.net, networks=wishes))
 
 
 def _origin(engine: Engine, name: str, kind: LayerKind, pin: pins.Pin) -> tuple[spec.Origin, list[str]]:
