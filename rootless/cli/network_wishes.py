@@ -116,10 +116,13 @@ def _parse(text: str) -> Wish:
             raise invalid(text, "--network", f"invalid field {word}")
     if not fields.get("name"):
         raise invalid(text, "--network", "network name/id is not specified")
-    address(fields.get("ip", ""), "--network", 4)
-    address(fields.get("ip6", ""), "--network", 6)
-    fields["mac"] = hardware_address(fields.get("mac", ""), "--network")
-    return Wish(aliases=tuple(aliases), **fields)
+    return Wish(
+        name=fields["name"],
+        aliases=tuple(aliases),
+        ip=address(fields.get("ip", ""), "--network", 4),
+        ip6=address(fields.get("ip6", ""), "--network", 6),
+        mac=hardware_address(fields.get("mac", ""), "--network"),
+    )
 
 
 def _alias(text: str) -> str:
