@@ -33,6 +33,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "inspect": ("object", "..."),
     "kill": ("running", "..."),
     "logs": ("container",),
+    "network connect": ("network", "container"),
+    "network disconnect": ("network", "container"),
     "network inspect": ("network", "..."),
     "network rm": ("network", "..."),
     "pause": ("running", "..."),

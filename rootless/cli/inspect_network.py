@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..container.container import Container
-from ..container.network import Endpoint, Port, Wish
+from ..container.network import RESERVED, Endpoint, Port, Wish
 from ..container.record import State
 from ..network.record import Lease, Network
 from .template import Map
@@ -17,10 +17,12 @@ def network_settings(container: Container, state: State) -> dict[str, Any]:
     spec = container.spec
     if spec.net.networks:
         networks = {wish.name: _named(container, wish) for wish in spec.net.networks}
+    elif spec.network.partition(":")[0] not in RESERVED:
+        networks = {}  # it has been disconnected from all that it was made for
     else:
         endpoints = connected.endpoints if connected is not None else ()
         networks = {spec.network: _document(endpoints[0] if endpoints else Endpoint(network=spec.network))}
-    first = next(iter(networks.values()))
+    first = next(iter(networks.values()), _document(Endpoint(network="")))
     return {
         "Ports": _ports(connected.ports if connected is not None else ()),
         "Down": connected.down if connected is not None else "",

@@ -45,7 +45,7 @@ def read_wishes(given: dict[str, Any]) -> tuple[str, tuple[Wish, ...], Wish]:
     wishes = [_parse(text) for text in given.pop("network")]
     beside = Wish(
         name="",
-        aliases=tuple(_alias(text) for text in given.pop("network_alias")),
+        aliases=tuple(check_alias(text, "--network-alias") for text in given.pop("network_alias")),
         ip=address(given.pop("ip"), "--ip", 4),
         ip6=address(given.pop("ip6"), "--ip6", 6),
         mac=hardware_address(given.pop("mac"), "--mac-address"),
@@ -109,7 +109,7 @@ def _parse(text: str) -> Wish:
     for word in next(csv.reader([text])):
         key, equals, value = word.partition("=")
         if key == "alias" and equals:
-            aliases.append(_alias(value))
+            aliases.append(check_alias(value, "--network"))
         elif key in _FIELDS and equals:
             fields[_FIELDS[key]] = value
         else:
@@ -125,9 +125,10 @@ def _parse(text: str) -> Wish:
     )
 
 
-def _alias(text: str) -> str:
+def check_alias(text: str, flag: str) -> str:
+    """A further name of a container. UsageError when nobody could ask for it."""
     if not _ALIAS.fullmatch(text):
-        raise invalid(text, "--network-alias", "letters, digits, '_', '-' and '.' can be in a name")
+        raise invalid(text, flag, "letters, digits, '_', '-' and '.' can be in a name")
     return text
 
 

@@ -26,7 +26,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "login": ("rootless.cli.login:login", "Authenticate to a registry"),
     "logout": ("rootless.cli.login:logout", "Log out from a registry"),
     "logs": ("rootless.cli.logs:logs", "Fetch the logs of a container"),
+    "network connect": ("rootless.cli.network_connect:network_connect", "Connect a container to a network"),
     "network create": ("rootless.cli.network_create:network_create", "Create a network"),
+    "network disconnect": (
+        "rootless.cli.network_connect:network_disconnect",
+        "Disconnect a container from a network",
+    ),
     "network inspect": (
         "rootless.cli.network_inspect:network_inspect",
         "Display detailed information on one or more networks",
@@ -108,7 +113,9 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "network": (
         "Manage networks",
         {
+            "connect": "network connect",
             "create": "network create",
+            "disconnect": "network disconnect",
             "inspect": "network inspect",
             "list": "network ls",
             "ls": "network ls",

@@ -80,6 +80,17 @@ def start_time(pid: int) -> int:
         return int(file.read().rpartition(b")")[2].split()[19])
 
 
+def is_running(pid: int, started: int) -> bool:
+    """Whether the process that started then still runs: its pid may be another's, and one that only waits for its
+    parent to take note of its end has ended (state Z)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return int(fields[19]) == started and fields[0] not in (b"Z", b"X")
+
+
 def boot_id() -> str:
     """A random id that changes with each boot of the kernel (proc_sys_kernel(5), random/boot_id)."""
     with open("/proc/sys/kernel/random/boot_id") as file:

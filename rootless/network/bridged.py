@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -12,7 +10,8 @@ import msgspec
 from ..child import Child
 from ..container.network import Connected, Endpoint
 from ..errors import RootlessError
-from . import leases, names, switch
+from . import leases, switch
+from .holding import Holding
 from .setup import Ask, Network, Place, Process, Respawn
 from .store import Networks
 from .switch import Plug
@@ -23,14 +22,13 @@ class Bridged:
 
     Args:
         way_out: pasta or its like, which is the container's default route; `Unconnected` on internal networks.
+        holding: where the monitor keeps what it holds for them.
     """
 
-    def __init__(self, ask: Ask, way_out: Network) -> None:
-        self.ask, self.way_out = ask, way_out
+    def __init__(self, ask: Ask, way_out: Network, holding: Holding) -> None:
+        self.ask, self.way_out, self.holding = ask, way_out, holding
         self.networks = Networks(ask.paths)
         self.plugs: list[Plug] = []
-        self.switch = -1
-        self.link: socket.socket | None = None
         self._plugging: Child[None] | None = None
 
     def prepare(self) -> None:
@@ -41,11 +39,9 @@ class Bridged:
 
     def attach(self, place: Place) -> None:
         """Begin to make the interfaces; see that somebody answers for names."""
-        paths, idmap = self.ask.paths, self.ask.idmap
-        self.switch = switch.open_switch(paths, idmap, place.room, hold=True)
-        self._plugging = switch.plug(place.room, self.switch, place.namespaces["net"], self.plugs)
+        self.holding.take(place.room)
+        self._plugging = switch.plug(place.room, self.holding.switch, place.namespaces["net"], self.plugs)
         self.way_out.attach(place)
-        self.link = names.connect(paths, idmap, place.room, self.switch)
 
     def settle(self) -> Connected:
         """Wait for all of it."""
@@ -60,7 +56,8 @@ class Bridged:
 
     def nameservers(self, wanted: Sequence[str], host: Sequence[str]) -> Sequence[str]:
         """The networks' own, at the bridges' addresses; it knows what --dns says, and the machine's."""
-        return [plug.network.subnets[0].gateway for plug in self.plugs]
+        networks = [self.networks.load(wish.name) for wish in self.ask.record.spec.net.networks]
+        return [network.subnets[0].gateway for network in networks]
 
     @property
     def helpers(self) -> Sequence[Process]:
@@ -82,13 +79,6 @@ class Bridged:
         with suppress(OSError, RootlessError):  # a full disk: the end of this process voids them as well
             leases.drop(self.networks, self.ask.record.id, [plug.network.name for plug in self.plugs])
         self.plugs = []
-        if self.link is not None:
-            self.link.close()
-            self.link = None
-        if self.switch >= 0:
-            switch.forget(self.ask.paths, self.ask.idmap)
-            os.close(self.switch)
-            self.switch = -1
 
 
 def endpoint(plug: Plug) -> Endpoint:

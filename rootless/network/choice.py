@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from ..errors import UnavailableError
 from .setup import Ask, Network, Unconnected
+
+if TYPE_CHECKING:
+    from .holding import Holding
 
 WAY_OUT = "pasta0"
 """The interface to the outside of a container on named networks, where eth0 and so on are those networks."""
@@ -13,13 +17,18 @@ WAY_OUT = "pasta0"
 INSTALL = "an administrator can run: apt-get install passt"
 
 
-def network(ask: Ask) -> Network:
+def network(ask: Ask, holding: Holding | None = None) -> Network:
     """The network of a container that is about to start.
+
+    Args:
+        holding: where its monitor keeps what it holds for named networks.
 
     Raises:
         NotFoundError: there is none of this name; in Docker's words.
         UnavailableError: a program that it takes is missing.
     """
+    if ask.record.spec.net.networks:
+        return _named(ask, holding)
     kind, _, options = ask.record.spec.network.partition(":")
     match kind:
         case "none" | "host" | "container":
@@ -29,20 +38,22 @@ def network(ask: Ask) -> Network:
 
             return Pasta(ask, find("pasta"), options)
         case _:
-            return _named(ask)
+            return Unconnected()  # it has been disconnected from all that it was made for
 
 
-def _named(ask: Ask) -> Network:
+def _named(ask: Ask, holding: Holding | None) -> Network:
     """Bridges, and beside them pasta: but on networks that lead nowhere there is no way out."""
     from .bridged import Bridged
+    from .holding import Holding
     from .store import Networks
 
+    holding = holding or Holding(ask.paths, ask.idmap)
     networks = Networks(ask.paths)
     if all(networks.load(wish.name).internal for wish in ask.record.spec.net.networks):
-        return Bridged(ask, Unconnected())
+        return Bridged(ask, Unconnected(), holding)
     from .pasta import Pasta
 
-    return Bridged(ask, Pasta(ask, find("pasta"), f"--ns-ifname={WAY_OUT}"))
+    return Bridged(ask, Pasta(ask, find("pasta"), f"--ns-ifname={WAY_OUT}"), holding)
 
 
 def default() -> tuple[str, str]:

@@ -51,6 +51,7 @@ def take(networks: Networks, tenant: Tenant, wishes: Iterable[Wish], *, interfac
             plugs.append(Plug(network, _lease(networks, network, wish, tenant, next(names))))
         for plug in plugs:
             networks.put_lease(plug.network.name, plug.lease)
+            networks.emit("connect", plug.network, container=tenant.container)
     return plugs
 
 
@@ -60,14 +61,21 @@ def drop(networks: Networks, container_id: str, names: Iterable[str]) -> None:
         for name in names:
             if any(lease.container == container_id for lease in networks.leases(name)):
                 networks.drop_lease(name, container_id)
+                networks.emit("disconnect", networks.load(name), container=container_id)
+
+
+def drop_all(networks: Networks, container_id: str) -> None:
+    """Give back what a container has on any network."""
+    drop(networks, container_id, networks.names())
 
 
 def _lease(networks: Networks, network: Network, wish: Wish, tenant: Tenant, interface: str) -> Lease:
+    living = networks.leases(network.name)
+    if any(lease.container == tenant.container for lease in living):
+        name = networks.container_name(next(lease for lease in living if lease.container == tenant.container))
+        raise ConflictError(f"endpoint with name {name} already exists in network {network.name}")
     taken = {
-        ipaddress.ip_address(address): networks.container_name(lease)
-        for lease in networks.leases(network.name)
-        for address in lease.addresses
-        if lease.container != tenant.container
+        ipaddress.ip_address(address): networks.container_name(lease) for lease in living for address in lease.addresses
     }
     wanted = {4: wish.ip, 6: wish.ip6}
     for version, text in wanted.items():

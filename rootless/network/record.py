@@ -124,10 +124,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return False
         if self.boot_id != process.boot_id():
             return True
-        try:
-            return process.start_time(self.monitor) != self.monitor_started
-        except OSError:
-            return True
+        return not process.is_running(self.monitor, self.monitor_started)
 
 
 def decode_network(data: bytes, path: str) -> Network:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..container.store import Containers
 from ..errors import NotFoundError, RootlessError
+from . import switch
 from .record import Network
 from .store import Networks
 
@@ -19,6 +20,7 @@ def remove(networks: Networks, text: str) -> None:
     """
     with networks.lock():
         networks.remove(networks.resolve(text))
+        switch.tidy(networks.paths, networks.all())
 
 
 def prune(

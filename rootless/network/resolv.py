@@ -59,9 +59,10 @@ def host() -> Resolv:
 
 def container(own: Resolv, net: Net, nameservers: Iterable[str]) -> Resolv:
     """A container's, by Docker's rules: what an option says takes the place of what the machine's file says."""
-    return Resolv(
-        tuple(nameservers), _search(net.dns_search) if net.dns_search else own.search, net.dns_options or own.options
-    )
+    options = net.dns_options or own.options
+    if net.networks and not any(word.startswith("ndots:") for word in options):
+        options += ("ndots:0",)  # a neighbour's name is asked for as it is, before the search domains are tried
+    return Resolv(tuple(nameservers), _search(net.dns_search) if net.dns_search else own.search, options)
 
 
 def _search(domains: Sequence[str]) -> tuple[str, ...]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .. import child, holders, room
+from .. import child, holders, idmap, room
 from ..errors import RootlessError
 from ..idmap import IdMap
 from ..kernel import namespaces as ns
@@ -59,15 +59,15 @@ def tag(room: str) -> str:
     return f"{room}-net"
 
 
-def open_switch(paths: Paths, idmap: IdMap, room_fd: int, *, hold: bool) -> int:
+def open_switch(paths: Paths, ids: IdMap, room_fd: int, *, hold: bool) -> int:
     """A descriptor on the switch of this room, found or made. As `holders.find_or_make`."""
     make, fits = partial(_make, room_fd), partial(_is_of, room_fd)
-    return holders.find_or_make(paths.rooms, tag(idmap.tag), make, hold=hold, fits=fits)
+    return holders.find_or_make(paths.rooms, tag(ids.tag), make, hold=hold, fits=fits)
 
 
-def find(paths: Paths, idmap: IdMap, room_fd: int) -> int | None:
+def find(paths: Paths, ids: IdMap, room_fd: int) -> int | None:
     """A descriptor on the switch of this room, or None when there is none."""
-    return holders.find(paths.rooms, tag(idmap.tag), partial(_is_of, room_fd))
+    return holders.find(paths.rooms, tag(ids.tag), partial(_is_of, room_fd))
 
 
 def _is_of(room_fd: int, switch: int) -> bool:
@@ -79,9 +79,14 @@ def _is_of(room_fd: int, switch: int) -> bool:
         os.close(owner)
 
 
-def forget(paths: Paths, idmap: IdMap) -> None:
+def hold(paths: Paths, ids: IdMap, switch: int) -> None:
+    """The calling process holds it from now on, by this descriptor."""
+    holders.hold(paths.rooms, tag(ids.tag), switch)
+
+
+def forget(paths: Paths, ids: IdMap) -> None:
     """The calling process holds it no more."""
-    holders.forget(paths.rooms, tag(idmap.tag))
+    holders.forget(paths.rooms, tag(ids.tag))
 
 
 def _make(room_fd: int) -> int:
@@ -205,19 +210,26 @@ def interfaces(room_fd: int, container: int) -> list[str]:
     return child.call(work, WHAT)
 
 
-def sweep(room_fd: int, switch: int, known: Iterable[Network]) -> None:
-    """Remove the bridges of networks that there are no more."""
-    names = {network.bridge for network in known}
+def tidy(paths: Paths, known: Iterable[Network]) -> None:
+    """Remove the bridges of networks that there are no more, where there is a switch."""
+    ids = idmap.detect()
+    room_fd = holders.find(paths.rooms, ids.tag)
+    if room_fd is None:
+        return
+    switch = find(paths, ids, room_fd)
+    if switch is not None:
+        child.call(partial(_tidy, room_fd, switch, {network.bridge for network in known}), WHAT)
+        os.close(switch)
+    os.close(room_fd)
 
-    def work() -> None:
-        room.inhabit(room_fd)
-        ns.setns(switch, ns.CLONE_NEWNET)
-        with Netlink() as netlink:
-            for link in netlink.links():
-                if link.kind == "bridge" and link.name not in names:
-                    netlink.delete_link(link.index)
 
-    child.call(work, WHAT)
+def _tidy(room_fd: int, switch: int, names: Collection[str]) -> None:
+    room.inhabit(room_fd)
+    ns.setns(switch, ns.CLONE_NEWNET)
+    with Netlink() as netlink:
+        for link in netlink.links():
+            if link.kind == "bridge" and link.name not in names:
+                netlink.delete_link(link.index)
 
 
 def listen(room_fd: int, switch: int) -> list[int]:

@@ -299,6 +299,7 @@ class _Keeper:
             stdin_once=not spec.detached,
             pause=lambda paused: self._pause(running, paused),
             checking=self._checking() if spec.health is not None else None,
+            networking=self.networking,
         )
 
     def _checking(self) -> Callable[[], Awaitable[None]]:

@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -22,7 +23,12 @@ from ..kernel import pty
 from . import stream
 from .clients import Client
 from .logs import LogWriter
+from .naming import keep_names
+from .networking import Networking
 from .start import Running
+
+if TYPE_CHECKING:
+    from ..network.holding import Holding
 
 DRAIN_TIMEOUT = 2.0
 """Seconds after PID 1's end in which its last output is collected: every process of its pid namespace is dead by then,
@@ -48,6 +54,7 @@ class Monitor:
         stdin_once: bool = True,
         pause: Callable[[bool], None] | None = None,
         checking: Callable[[], Awaitable[None]] | None = None,
+        networking: Networking | None = None,
     ) -> None:
         self.running = running
         self.log = log
@@ -55,6 +62,8 @@ class Monitor:
         self.stdin_once = stdin_once
         self.pause = pause
         self.checking = checking
+        self.networking = networking
+        self._helping = trio.CancelScope()
         self.clients: list[Client] = []
         self.waiting: list[stream.Connection] = []
         self.stopped = False
@@ -85,6 +94,8 @@ class Monitor:
                 self._attending.start_soon(self._watch_server)
             if self.checking is not None:
                 self._attending.start_soon(self.checking)
+            if self.networking is not None and self.networking.is_named:
+                self._attending.start_soon(self._keep_names, self.networking.holding)
             async with trio.open_nursery() as relaying:
                 for number, fd in self.running.outputs.items():
                     relaying.start_soon(self._relay_output, number, fd)
@@ -92,6 +103,7 @@ class Monitor:
                 relaying.cancel_scope.deadline = trio.current_time() + DRAIN_TIMEOUT
                 for client in self.clients:
                     client.hurry()
+            self._helping.cancel()  # what was held for the container is let go now
             ended()
             for client in list(self.clients):
                 await client.flush()
@@ -175,6 +187,8 @@ class Monitor:
                 await self._stop(number, timeout)
             case stream.Pause() | stream.Unpause(), []:
                 self._do(connection, lambda: self._set_paused(isinstance(request, stream.Pause)))
+            case stream.Joined(), [switch, link]:
+                self._do(connection, lambda: self._join(switch, link))
             case _:
                 for fd in fds:
                     os.close(fd)
@@ -189,6 +203,19 @@ class Monitor:
         if self.pause is None:
             raise RootlessError("only a container can be paused")
         self.pause(paused)
+
+    def _join(self, switch: int, link: int) -> None:
+        """The container is on a network, the first one perhaps."""
+        if self.networking is None:
+            raise RootlessError("only a container can be on a network")
+        first = not self.networking.is_named
+        self.networking.holding.adopt(switch, link)
+        if first:
+            self._attending.start_soon(self._keep_names, self.networking.holding)
+
+    async def _keep_names(self, holding: Holding) -> None:
+        with self._helping:
+            await keep_names(holding)
 
     def _do(self, connection: stream.Connection, work: Callable[[], None]) -> None:
         answer: stream.AnyMessage = stream.Done()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..container.container import Container
 from ..container.network import Connected
-from ..errors import StoreError
+from ..errors import RootlessError, StoreError
 from ..idmap import IdMap
 from ..network import choice, hosts, resolv
-from ..network.setup import Ask, Place
+from ..network.setup import Ask, Network, Place
+
+if TYPE_CHECKING:
+    from ..network.holding import Holding
 
 
 class Networking:
@@ -24,8 +30,22 @@ class Networking:
     def __init__(self, container: Container, idmap: IdMap, room: int) -> None:
         self.container = container
         self.room = room
-        self.network = choice.network(Ask(container.paths, container.record, idmap))
+        self.idmap = idmap
+        named = bool(container.spec.net.networks)
+        self.network = choice.network(Ask(container.paths, container.record, idmap), self.holding if named else None)
         self.connected = Connected()
+
+    @cached_property
+    def holding(self) -> Holding:
+        """What is held for named networks. Made, and imported, when the container gets on one."""
+        from ..network.holding import Holding
+
+        return Holding(self.container.paths, self.idmap)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the container is on a named network, or was."""
+        return "holding" in self.__dict__
 
     def prepare(self) -> None:
         """Take what the network needs of the machine. As `Network.prepare`."""
@@ -38,23 +58,35 @@ class Networking:
     def prepared(self) -> None:
         """Wait for the network, and write the files that tell of it. They are bound in the container already."""
         self.connected = self.network.settle()
-        spec, host = self.container.spec, resolv.host()
-        if spec.network.startswith("container:"):
-            return  # it sees the files of that one
-        servers = self.network.nameservers(spec.net.dns, host.nameservers)
-        self._write("resolv.conf", resolv.container(host, spec.net, servers).text())
-        self._write("hosts", hosts.text(spec, self.connected))
-
-    def _write(self, name: str, text: str) -> None:
-        """Into the file as it stands: another one of the same name would not be the one that is bound."""
-        path: Path = self.container.directory / name
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
-            with open(fd, "w", errors="replace") as file:
-                file.write(text)
-        except OSError as problem:
-            raise StoreError(f"{path}: {problem.strerror}") from problem
+        write_files(self.container, self.connected, self.network)
 
     def detach(self) -> None:
         """Give everything back. As `Network.detach`."""
         self.network.detach()
+        if self.is_named:
+            from ..network.leases import drop_all
+            from ..network.store import Networks
+
+            with suppress(OSError, RootlessError):  # a full disk: the end of this process voids the leases as well
+                drop_all(Networks(self.container.paths), self.container.id)
+            self.holding.release()
+
+
+def write_files(container: Container, connected: Connected, network: Network) -> None:
+    """/etc/resolv.conf and /etc/hosts, as the container's network has it."""
+    spec, host = container.spec, resolv.host()
+    if spec.network.startswith("container:"):
+        return  # it sees the files of that one
+    servers = network.nameservers(spec.net.dns, host.nameservers)
+    _write(container.directory / "resolv.conf", resolv.container(host, spec.net, servers).text())
+    _write(container.directory / "hosts", hosts.text(spec, connected))
+
+
+def _write(path: Path, text: str) -> None:
+    """Into the file as it stands: another one of the same name would not be the one that is bound."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(fd, "w", errors="replace") as file:
+            file.write(text)
+    except OSError as problem:
+        raise StoreError(f"{path}: {problem.strerror}") from problem

@@ -97,6 +97,11 @@ class Unpause(Message, frozen=True, tag=True):
     """From a new client: let them run again."""
 
 
+class Joined(Message, frozen=True, tag=True):
+    """From a new client, with descriptors on the switch and on a connection to the name server: the container is on a
+    named network from now on, hold these."""
+
+
 class Done(Message, frozen=True, tag=True):
     """To such a client: it was done."""
 
@@ -114,7 +119,20 @@ class Dropped(Message, frozen=True, tag=True):
 
 
 AnyMessage = (
-    Started | StartFailed | Exited | Signal | Resize | Attach | Wait | Stop | Pause | Unpause | Done | Refused | Dropped
+    Started
+    | StartFailed
+    | Exited
+    | Signal
+    | Resize
+    | Attach
+    | Wait
+    | Stop
+    | Pause
+    | Unpause
+    | Joined
+    | Done
+    | Refused
+    | Dropped
 )
 
 _decoder = msgspec.json.Decoder(AnyMessage)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.conftest import Rootless
@@ -33,7 +34,7 @@ def serve(rootless: Rootless, name: str, network: str, *options: str) -> None:
 
 
 LOOK_UP = "nslookup $0 | sed -n 's/^Address: //p' | head -n 1"
-GET = r"printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 3 %s 80 | tail -n 1"
+GET = r"printf 'GET / HTTP/1.0\r\n\r\n' | timeout -s KILL 5 nc -w 3 %s 80 | tail -n 1"
 """Static programs of the C library crash when they look a name up (wget does); these two applets don't."""
 
 
@@ -108,3 +109,125 @@ def test_nothing_is_left_of_a_network_that_nobody_is_on(networks: Rootless) -> N
         time.sleep(0.05)
     assert _name_servers(networks) == []
     assert not list(networks.paths.rooms.glob("*.names"))
+
+
+def test_a_running_container_is_connected_and_disconnected(networks: Rootless) -> None:
+    networks.ok("network", "create", "--subnet", "10.83.0.0/24", "blue")
+    serve(networks, "web", "bridge")
+    began = time.time()
+    networks.ok("network", "connect", "--alias", "shop", "--ip", "10.83.0.9", "blue", "web")
+    assert address(networks, "web", "blue") == "10.83.0.9"
+    assert fetch(networks, "blue", "shop") == "web"
+    again = networks("network", "connect", "blue", "web")
+    assert (again.returncode, again.stderr) == (
+        1,
+        b"rootless: endpoint with name web already exists in network blue\n",
+    )
+    assert networks.ok("ps", "--filter", "network=blue", "--format", "{{.Names}}").split() == ["web"]
+    networks.ok("network", "disconnect", "blue", "web")
+    assert fetch_from(networks, "blue", "10.83.0.9") == ""
+    assert networks("network", "disconnect", "blue", "web").returncode == 1
+    shown = networks.ok(
+        "events", "--since", f"{began:.9f}", "--until", "0s", "--filter", "type=network", "--format", "{{.Action}}"
+    )
+    assert shown.split()[0] == "connect" and "disconnect" in shown
+
+
+def test_one_that_does_not_run_is_connected_at_its_start(networks: Rootless) -> None:
+    for name in "blue", "green":
+        networks.ok("network", "create", name)
+    networks.ok("create", "--name", "sleeper", "--network", "blue", IMAGE, "sleep", "60")
+    networks.ok("network", "connect", "green", "sleeper")
+    networks.ok("start", "sleeper")
+    assert address(networks, "sleeper", "blue") and address(networks, "sleeper", "green")
+    first = address(networks, "sleeper", "blue")
+    networks.ok("restart", "-t", "0", "sleeper")
+    assert address(networks, "sleeper", "blue") == first
+
+
+def test_an_internal_network_reaches_nothing_outside(networks: Rootless) -> None:
+    networks.ok("network", "create", "--internal", "inner")
+    serve(networks, "web", "inner")
+    assert fetch(networks, "inner", "web") == "web"
+    shown = networks.ok("run", "--rm", "--network", "inner", IMAGE, "sh", "-c", "ip route; ip -o link")
+    assert "default" not in shown
+    assert {line.split()[1].split("@")[0].rstrip(":") for line in shown.splitlines() if " mtu " in line} == {
+        "lo",
+        "eth0",
+    }
+    asked = networks("run", "--rm", "--network", "inner", IMAGE, "nslookup", "example.com")
+    assert asked.returncode != 0 and b"SERVFAIL" in asked.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--network", "nowhere"), "network nowhere not found"),
+        (("--network", "blue", "--ip", "10.84.0.9"), "no configured subnet contains IP address 10.84.0.9"),
+        (("--network", "blue", "--ip", "10.83.0.1"), "Address already in use"),
+        (("--network", "blue", "--ip", "10.83.0.2"), "is taken by container web"),
+        (("--network", "blue", "--network", "host"), "cannot attach both"),
+    ],
+)
+def test_what_can_not_be_had_leaves_nothing(networks: Rootless, words: tuple[str, ...], message: str) -> None:
+    networks.ok("network", "create", "--subnet", "10.83.0.0/24", "blue")
+    serve(networks, "web", "blue")
+    done = networks("run", "-d", "--name", "bad", "--rm", *words, IMAGE, "true")
+    assert done.returncode == 125
+    assert message in done.stderr.decode() and done.stderr.count(b"\n") == 1
+    assert networks.ok("network", "inspect", "-f", "{{len .Containers}}", "blue").strip() == "1"
+    in_use = networks("network", "rm", "blue")
+    assert in_use.returncode == 1
+    assert 'network blue has active endpoints (name:"web"' in in_use.stderr.decode()
+
+
+def test_a_killed_monitor_leaves_no_lease(networks: Rootless) -> None:
+    networks.ok("network", "create", "--subnet", "10.83.0.0/30", "tiny")
+    networks.ok("run", "-d", "--name", "first", "--network", "tiny", IMAGE, "sleep", "60")
+    full = networks("run", "--rm", "--network", "tiny", IMAGE, "true")
+    assert full.returncode == 125 and b"no available IPv4 addresses" in full.stderr
+    state = (networks.paths.container(networks.containers()[0]) / "state.json").read_bytes()
+    os.kill(msgspec.json.decode(state)["monitor"], signal.SIGKILL)
+    networks.ok("run", "--rm", "--network", "tiny", IMAGE, "true")
+
+
+def test_prune_spares_what_a_container_is_made_for(networks: Rootless) -> None:
+    for name in "blue", "green":
+        networks.ok("network", "create", name)
+    networks.ok("create", "--name", "sleeper", "--network", "blue", IMAGE, "true")
+    assert networks.ok("network", "prune", "-f") == "Deleted Networks:\ngreen\n\n"
+    assert networks.ok("network", "ls", "-q", "--filter", "type=custom").count("\n") == 1
+
+
+def test_containers_that_must_not_reach_each_other(networks: Rootless) -> None:
+    networks.ok("network", "create", "-o", "com.docker.network.bridge.enable_icc=false", "apart")
+    serve(networks, "web", "apart")
+    assert fetch(networks, "apart", "web") == ""
+
+
+@pytest.mark.parametrize("cycles", [10, pytest.param(200, marks=pytest.mark.long)])
+def test_nothing_leaks(networks: Rootless, cycles: int) -> None:
+    networks.ok("network", "create", "blue")
+    networks.ok("run", "-d", "--name", "keeper", "--network", "blue", IMAGE, "sleep", "3600")
+    before = _namespaces()
+    for _ in range(cycles):
+        networks.ok("run", "--rm", "--network", "blue", IMAGE, "true")
+    deadline = time.monotonic() + 5
+    while _namespaces() - before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _namespaces() - before
+    assert networks.ok("network", "inspect", "-f", "{{len .Containers}}", "blue").strip() == "1"
+    # What the switch has in it: lo, the bridge, and the keeper's port.
+    networks.ok("rm", "-f", "keeper")
+
+
+def _namespaces() -> set[str]:
+    """The network namespaces of this account's processes."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                found.add(os.readlink(entry / "ns/net"))
+            except OSError:
+                continue
+    return found

@@ -1,0 +1,198 @@
+"""`network connect` and `disconnect`: putting a container on a network, or taking it off, whether it runs or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import msgspec
+
+from .. import room
+from ..errors import ConflictError, NotFoundError, RootlessError
+from ..network import bridged, choice, leases, names, switch
+from ..network.record import Lease, Network
+from ..network.setup import Ask
+from ..network.store import Networks
+from ..runtime import control, networking, stream
+from ..runtime.enter import open_namespaces
+from .container import Container
+from .lifecycle import Engine
+from .network import OWN, RESERVED, Connected, Wish
+from .record import Spec, State
+from .state import ALIVE
+
+WHY_NOT = {
+    "host": "cannot connect container to host network - container must be connected to host network at run time",
+    "none": "container cannot be connected to multiple networks with one of the networks in private (none) mode",
+    "container": "container sharing network namespace with another container or host cannot be connected to any other "
+    "network",
+}
+"""Docker's words for containers that can be on no network of a name."""
+
+
+def connect(engine: Engine, network: Network, container: Container, wish: Wish) -> str:
+    """Put a container on a network. A kill on the way leaves it there or not; what is half done goes with its end.
+
+    Args:
+        wish: of this network.
+
+    Returns:
+        What is not as it will be after its next start, for the user; empty if all is.
+
+    Raises:
+        ConflictError: it is there already, its mode does not allow it, or the address is taken; in Docker's words.
+    """
+    kind = container.spec.network.partition(":")[0]
+    if kind in WHY_NOT:
+        raise ConflictError(WHY_NOT[kind])
+    if any(known.name == network.name for known in container.spec.net.networks):
+        raise ConflictError(f"endpoint with name {container.name} already exists in network {network.name}")
+    state = container.state()
+    warning = ""
+    if state.status in ALIVE and state.pid:
+        warning = _unchanged_way_out(engine, container, [*container.spec.net.networks, wish])
+        _plug(engine, container, state, wish)
+    try:
+        engine.containers.change_spec(container, lambda spec: _with(spec, wish))
+    except BaseException:
+        _unplug(engine, container, network)
+        raise
+    _tell_files(engine, container)
+    return warning
+
+
+def disconnect(engine: Engine, network: Network, container: Container, *, force: bool) -> str:
+    """Take a container off a network.
+
+    Args:
+        force: also when its interface can't be removed, or it is not known to be there.
+
+    Returns:
+        As `connect`.
+
+    Raises:
+        ConflictError: it is not there; in Docker's words.
+    """
+    if not any(known.name == network.name for known in container.spec.net.networks) and not force:
+        raise ConflictError(f"container {container.id} is not connected to network {network.name}")
+    left = [wish for wish in container.spec.net.networks if wish.name != network.name]
+    warning = _unchanged_way_out(engine, container, left)
+    try:
+        _unplug(engine, container, network)
+    except (OSError, RootlessError):
+        if not force:
+            raise
+    engine.containers.change_spec(container, lambda spec: _without(spec, network.name))
+    _tell_files(engine, container)
+    return warning
+
+
+def _with(spec: Spec, wish: Wish) -> Spec:
+    net = msgspec.structs.replace(spec.net, networks=(*spec.net.networks, wish))
+    return msgspec.structs.replace(spec, net=net)
+
+
+def _without(spec: Spec, name: str) -> Spec:
+    left = tuple(wish for wish in spec.net.networks if wish.name != name)
+    return msgspec.structs.replace(spec, net=msgspec.structs.replace(spec.net, networks=left))
+
+
+# --- of a running one ------------------------------------------------------------------------------------------------
+
+
+def _plug(engine: Engine, container: Container, state: State, wish: Wish) -> None:
+    """An interface on the network's bridge, and the monitor holds what keeps the bridge."""
+    networks = Networks(engine.paths)
+    with _inside(engine, state) as (room_fd, inside):
+        switch_fd = switch.open_switch(engine.paths, engine.idmap, room_fd, hold=False)
+        try:
+            tenant = leases.Tenant(container.id, state.monitor, state.monitor_started)
+            existing = switch.interfaces(room_fd, inside)
+            plugs = leases.take(networks, tenant, [wish], interfaces=existing)
+            try:
+                switch.plug(room_fd, switch_fd, inside, plugs).result()
+                with names.connect(engine.paths, engine.idmap, room_fd, switch_fd) as link:
+                    _hand_over(container, switch_fd, link.fileno())
+            except BaseException:
+                leases.drop(networks, container.id, [wish.name])
+                with suppress(OSError, RootlessError):
+                    switch.unplug(room_fd, inside, plugs[0].lease.interface)
+                raise
+        finally:
+            os.close(switch_fd)
+
+
+def _hand_over(container: Container, switch_fd: int, link: int) -> None:
+    connection = control.ask(container.paths, container.id, stream.Joined(), switch_fd, link)
+    answer = connection.receive()
+    connection.close()
+    if not isinstance(answer, stream.Done):
+        why = answer.message if isinstance(answer, stream.Refused) else "its monitor did not answer"
+        raise ConflictError(f"container {container.name} can't be connected: {why}", hint="try again")
+
+
+def _unplug(engine: Engine, container: Container, network: Network) -> None:
+    """Remove the interface, if there is one, and give the address back."""
+    networks = Networks(engine.paths)
+    lease = _lease(networks, network.name, container.id)
+    state = container.state()
+    if lease is not None and state.status in ALIVE and state.pid:
+        with _inside(engine, state) as (room_fd, inside):
+            switch.unplug(room_fd, inside, lease.interface)
+    leases.drop(networks, container.id, [network.name])
+
+
+def _lease(networks: Networks, name: str, container_id: str) -> Lease | None:
+    return next((lease for lease in networks.leases(name) if lease.container == container_id), None)
+
+
+@contextmanager
+def _inside(engine: Engine, state: State) -> Iterator[tuple[int, int]]:
+    """Descriptors on the room, and on the container's network namespace."""
+    inside = open_namespaces(state, "net")["net"]
+    try:
+        room_fd = room.open_room(engine.paths, engine.idmap)
+        try:
+            yield room_fd, inside
+        finally:
+            os.close(room_fd)
+    finally:
+        os.close(inside)
+
+
+def _tell_files(engine: Engine, container: Container) -> None:
+    """/etc/hosts and /etc/resolv.conf of a running container, as they are now."""
+    state = container.state()
+    if state.network is None:
+        return
+    networks = Networks(engine.paths)
+    endpoints = []
+    for wish in container.spec.net.networks:
+        with suppress(NotFoundError):
+            network = networks.load(wish.name)
+            if (lease := _lease(networks, wish.name, container.id)) is not None:
+                endpoints.append(bridged.endpoint(switch.Plug(network, lease)))
+    connected: Connected = state.network
+    if endpoints or container.spec.network not in RESERVED:
+        connected = msgspec.structs.replace(connected, endpoints=tuple(endpoints))
+    made = choice.network(Ask(engine.paths, container.record, engine.idmap))
+    networking.write_files(container, connected, made)
+
+
+def _unchanged_way_out(engine: Engine, container: Container, wishes: list[Wish]) -> str:
+    """A running container's way to the outside is what it was at its start."""
+    state = container.state()
+    if state.network is None:
+        return ""
+    networks = Networks(engine.paths)
+    outside = any(not networks.load(wish.name).internal for wish in wishes)
+    if not wishes:
+        outside = container.spec.network.partition(":")[0] in OWN
+    has = any(helper.name in OWN for helper in state.network.helpers)
+    if outside == has:
+        return ""
+    return (
+        f"container {container.name} {'reaches nothing' if outside else 'still reaches what is'} outside until it is "
+        "started anew"
+    )

@@ -1,0 +1,34 @@
+"""The name server of a container's networks, as its monitor sees it: when it ends, it is started anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from ..network.holding import Holding
+
+DELAYS = (0.0, 0.5, 2.0, 10.0, 30.0)
+"""Seconds before each attempt; the last one counts for all that follow."""
+
+LONG_ENOUGH = 60.0
+"""Seconds after which a server counts as one that works: its end is the first again."""
+
+
+async def keep_names(holding: Holding) -> None:
+    """Notice the end of the name server (nothing else is ever read from it), and see that there is another one.
+
+    All monitors do so at once; the first one starts it, and the others find it there.
+    """
+    attempts = 0
+    while True:
+        began = trio.current_time()
+        if holding.link is not None:
+            await trio.lowlevel.wait_readable(holding.link)
+        if trio.current_time() - began > LONG_ENOUGH:
+            attempts = 0
+        await trio.sleep(DELAYS[min(attempts, len(DELAYS) - 1)])
+        attempts += 1
+        await trio.run_process(holding.revival(), check=False)
+        holding.reconnect()
