@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import trio
@@ -9,7 +10,7 @@ import trio
 if TYPE_CHECKING:
     from ..network.holding import Holding
 
-DELAYS = (0.0, 0.5, 2.0, 10.0, 30.0)
+DELAYS = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Seconds before each attempt; the last one counts for all that follow."""
 
 LONG_ENOUGH = 60.0
@@ -28,6 +29,9 @@ async def keep_names(holding: Holding) -> None:
             await trio.lowlevel.wait_readable(holding.link)
         if trio.current_time() - began > LONG_ENOUGH:
             attempts = 0
+        print(
+            "rootless: warning: the name server of the networks ended; it is started anew", file=sys.stderr, flush=True
+        )
         await trio.sleep(DELAYS[min(attempts, len(DELAYS) - 1)])
         attempts += 1
         await trio.run_process(holding.revival(), check=False)
