@@ -34,11 +34,14 @@ rootless() { PATH=/nowhere "$PYTHON" -m rootless "$@"; }  # no newuidmap: the ca
 state() { cd "$ROOTLESS_ROOT"; find . -type f ! -name '*.lock' ! -name lock | sort; cat index.json; cd "$OLDPWD"; }
 rootless pull -q "$HOST/x:before"
 state >"$WORK/before"
-(until [ -s "$ROOTLESS_ROOT"/partial/* ]; do sleep 0.01; done; [ -z "$FILL" ] || cat /dev/zero >"$ROOTLESS_ROOT/fill" || true) \
-    2>/dev/null & filling=$!
+fill() {
+    until [ -s "$ROOTLESS_ROOT"/partial/* ]; do sleep 0.01; done
+    cat /dev/zero >"$ROOTLESS_ROOT/fill"
+}
+if [ -n "$FILL" ]; then fill 2>/dev/null & filling=$!; fi
 code=0
 rootless pull -q "$HOST/x:$TAG" 2>"$WORK/error" || code=$?
-kill $filling 2>/dev/null || true; wait $filling || true
+if [ -n "$FILL" ]; then kill $filling 2>/dev/null || true; wait $filling || true; fi
 rm -f "$ROOTLESS_ROOT/fill"
 state >"$WORK/after"
 echo $code
