@@ -105,7 +105,7 @@ def _plug(engine: Engine, container: Container, state: State, wish: Wish) -> Non
     """An interface on the network's bridge, and the monitor holds what keeps the bridge."""
     networks = Networks(engine.paths)
     with _inside(engine, state) as (room_fd, inside):
-        switch_fd = switch.open_switch(engine.paths, engine.idmap, room_fd, hold=False)
+        switch_fd = switch.open_switch(engine.paths, engine.idmap, room_fd, hold=True)
         try:
             tenant = leases.Tenant(container.id, state.monitor, state.monitor_started)
             existing = switch.interfaces(room_fd, inside)
@@ -120,6 +120,7 @@ def _plug(engine: Engine, container: Container, state: State, wish: Wish) -> Non
                     switch.unplug(room_fd, inside, plugs[0].lease.interface)
                 raise
         finally:
+            switch.forget(engine.paths, engine.idmap)
             os.close(switch_fd)
 
 
