@@ -88,6 +88,14 @@ def disconnect(engine: Engine, network: Network, container: Container, *, force:
     return warning
 
 
+def forget(engine: Engine, name: str, container: Container) -> bool:
+    """Take a container that does not run off a network that was removed; whether it was made for one of this name."""
+    if not any(wish.name == name for wish in container.spec.net.networks):
+        return False
+    engine.containers.change_spec(container, lambda spec: _without(spec, name))
+    return True
+
+
 def _with(spec: Spec, wish: Wish) -> Spec:
     net = msgspec.structs.replace(spec.net, networks=(*spec.net.networks, wish))
     return msgspec.structs.replace(spec, net=net)

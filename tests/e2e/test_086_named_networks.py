@@ -162,6 +162,16 @@ def test_one_that_does_not_run_is_connected_at_its_start(networks: Rootless) -> 
     assert address(networks, "sleeper", "blue") == first
 
 
+def test_a_network_that_was_removed_meanwhile(networks: Rootless) -> None:
+    networks.ok("network", "create", "blue")
+    networks.ok("create", "--name", "sleeper", "--network", "blue", IMAGE, "true")
+    networks.ok("network", "rm", "blue")
+    done = networks("start", "sleeper")
+    assert (done.returncode, done.stderr) == (1, b"rootless: network blue not found\n")
+    networks.ok("network", "disconnect", "blue", "sleeper")
+    networks.ok("start", "-a", "sleeper")
+
+
 def test_an_internal_network_reaches_nothing_outside(networks: Rootless) -> None:
     networks.ok("network", "create", "--internal", "inner")
     serve(networks, "web", "inner")
