@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from .errors import RootlessError
@@ -91,6 +91,37 @@ def stream(work: Callable[[BinaryIO], object], what: str) -> Iterator[BinaryIO]:
         os.waitpid(pid, 0)
         raise
     _result(told, os.waitpid(pid, 0)[1], what)
+
+
+@contextmanager
+def feed(work: Callable[[BinaryIO], object], what: str) -> Iterator[BinaryIO]:
+    """Run `work` in a child that reads what is written in the block; otherwise as `stream`.
+
+    A child that needs no more may end before everything was written: the rest of the block is then left out.
+    """
+    answers, answer = os.pipe2(os.O_CLOEXEC)
+    read, write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        os.close(answers)
+        os.close(write)
+        _answer(lambda: _fed(work, read), answer)
+    os.close(answer)
+    os.close(read)
+    try:
+        with suppress(BrokenPipeError), open(write, "wb") as sink:
+            yield sink
+        told = _read(answers)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    _result(told, os.waitpid(pid, 0)[1], what)
+
+
+def _fed(work: Callable[[BinaryIO], object], read: int) -> None:
+    with open(read, "rb") as file:
+        work(file)
 
 
 def _written(work: Callable[[BinaryIO], object], write: int) -> None:

@@ -7,6 +7,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "commit": ("rootless.cli.commit:commit", "Create a new image from a container's changes"),
     "completion": ("rootless.cli.completion:completion", "Generate the autocompletion script for a shell"),
     "container prune": ("rootless.cli.container_prune:container_prune", "Remove all stopped containers"),
+    "cp": ("rootless.cli.cp:cp", "Copy files/folders between a container and the local filesystem"),
     "create": ("rootless.cli.create:create", "Create a new container"),
     "diff": (
         "rootless.cli.diff:diff",
@@ -69,6 +70,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         {
             "attach": "attach",
             "commit": "commit",
+            "cp": "cp",
             "create": "create",
             "diff": "diff",
             "exec": "exec",

@@ -18,7 +18,7 @@ from ..kernel.caps import Cap
 from ..paths import Paths
 from ..storage import drivers
 from ..storage.driver import HOST, LayerStack, StorageDriver
-from . import joining, limits, mounting, rootfs, seccomp
+from . import joining, limits, mounting, rootfs, seccomp, tmpfs
 from .joining import Sharing
 from .kernelfs import Kernel
 from .program import Program
@@ -194,6 +194,22 @@ def plan(
     ]
     operations += mounting.by_depth(record, idmap, own, devices or {})
     if spec.read_only:
+        operations.append(rootfs.ReadOnlyRoot())
+    return tuple(operations)
+
+
+def files_plan(record: Record, idmap: IdMap) -> tuple[rootfs.Operation, ...]:
+    """What has files of its own in a container that does not run: volumes, binds, what the engine writes for it. A
+    tmpfs would be gone with whoever looks.
+
+    Args:
+        idmap: of its user namespace.
+    """
+    names = sharing.donor(record.spec.network) or record.id
+    own = [rootfs.Bind(f"containers/{names}/{name}", f"/etc/{name}") for name in ("resolv.conf", "hostname", "hosts")]
+    operations = mounting.by_depth(record, idmap, own, {})
+    operations = [each for each in operations if not isinstance(each, tmpfs.Tmpfs)]
+    if record.spec.read_only:
         operations.append(rootfs.ReadOnlyRoot())
     return tuple(operations)
 

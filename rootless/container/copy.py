@@ -1,0 +1,218 @@
+"""`cp`: files into a container and out of it, whether it runs or not.
+
+A process inside the container's root packs or extracts; on this side another does the reverse. What passes between
+them is an archive, and neither ever opens a path of the other's side.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import BinaryIO, TypeVar
+
+from .. import child, room
+from ..errors import ConflictError, NotFoundError, RootlessError, UsageError
+from ..idmap import IdMap
+from ..runtime import bundle, visit
+from ..storage import drivers
+from ..storage.extract import Extractor, Policy
+from ..storage.pack import pack
+from ..storage.tarstream import TarStream
+from . import changed, copypaths
+from .container import Container
+from .copypaths import Source
+from .state import ALIVE
+
+T = TypeVar("T")
+Inside = Callable[[Callable[[], T]], T]
+
+_CHUNK = 1 << 18
+_WHAT = "the process that copies"
+_LEAST = 0o777
+"""Mode bits of what comes out of a container: a set-user-id program of its making would be one of the caller's."""
+
+
+class Copier:
+    """Copies between the host and one container.
+
+    Attributes:
+        size: bytes that the archives had.
+    """
+
+    def __init__(self, container: Container, idmap: IdMap) -> None:
+        self._container = container
+        self._idmap = idmap
+        self.size = 0
+
+    def out(self, path: str, destination: str, *, follow: bool = False, keep: bool = False) -> None:
+        """Copy `path` of the container's to `destination` on the host.
+
+        Args:
+            follow: a link at `path` stands for what it leads to.
+            keep: with the owners that the files have in the container, as far as the caller may give them.
+
+        Raises:
+            NotFoundError: there is no such path, or no directory to copy into; in Docker's words.
+            ConflictError: a file would take a directory's place or the other way round.
+        """
+        _check_output(destination)
+        local = copypaths.absolute(destination, os.getcwd())
+        policy = Policy((-1, -1) if not keep or os.geteuid() else None, 0o7777 if keep else _LEAST)
+        with self.read(path, follow=follow) as archive:
+            chunks = self._counted(archive)
+            first = next(chunks, b"")
+            if not first:
+                return  # the other side tells why when the block ends
+            # The first header says whether a directory comes, before anything is opened here.
+            asked = copypaths.absolute(path, "/")
+            contents = copypaths.ends_in_dot(asked) or asked == "/"
+            top = b"." if contents else os.fsencode(os.path.basename(asked.rstrip("/")))
+            target = copypaths.target(local, top, is_directory=first[156:157] == b"5" or _is_long_directory(first))
+            fd = os.open(target.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                Extractor(fd, policy, target.rename).run(TarStream(_joined(first, chunks)))
+            finally:
+                os.close(fd)
+
+    def read(self, path: str, *, follow: bool = False) -> AbstractContextManager[BinaryIO]:
+        """What `path` of the container's holds, as an archive."""
+        return self._read(copypaths.absolute(path, "/"), path, follow=follow)
+
+    @contextmanager
+    def _read(self, path: str, shown: str, *, follow: bool) -> Iterator[BinaryIO]:
+        def work(sink: BinaryIO) -> None:
+            source = copypaths.source(path, lambda _: self._missing(shown), follow=follow)
+            pack(source.place, source.top, sink)
+            sink.flush()  # the process that this is done in ends without a word
+
+        with self._inside() as inside, child.stream(lambda sink: inside(lambda: work(sink)), _WHAT) as archive:
+            yield archive
+
+    def into(self, path: str, destination: str, *, follow: bool = False, keep: bool = False) -> None:
+        """Copy `path` of the host's to `destination` in the container. Otherwise as `out`; without `keep` the files
+        belong to the container's root."""
+
+        def missing(problem: OSError) -> RootlessError:
+            return NotFoundError(f"lstat {path}: {(problem.strerror or '').lower()}")
+
+        source = copypaths.source(copypaths.absolute(path, os.getcwd()), missing, follow=follow)
+        try:
+            with self._receiving(destination, source, keep=keep) as sink:
+                pack(source.place, source.top, _Counting(self, sink))
+        finally:
+            os.close(source.place.directory)
+
+    def write(self, archive: BinaryIO, destination: str, *, keep: bool = False) -> None:
+        """Extract an archive into the directory `destination` of the container's."""
+        with self._receiving(destination, None, keep=keep) as sink:
+            while chunk := archive.read(_CHUNK):
+                _Counting(self, sink).write(chunk)
+
+    def _receiving(self, shown: str, source: Source | None, *, keep: bool) -> AbstractContextManager[BinaryIO]:
+        return self._feed(copypaths.absolute(shown, "/"), shown, source, keep=keep)
+
+    @contextmanager
+    def _feed(self, path: str, shown: str, source: Source | None, *, keep: bool) -> Iterator[BinaryIO]:
+        policy = Policy(None if keep else (0, 0), follow=True)
+
+        def work(stream: BinaryIO) -> None:
+            try:
+                self._extract(path, shown, source, policy, stream)
+            except OSError as problem:
+                raise self._explained(problem) from problem
+
+        with self._inside() as inside, child.feed(lambda stream: inside(lambda: work(stream)), _WHAT) as sink:
+            yield sink
+
+    def _extract(self, path: str, shown: str, source: Source | None, policy: Policy, stream: BinaryIO) -> None:
+        """The other side: `/` is the container's root."""
+        if source is None:
+            directory, rename = path, None
+            if os.path.exists(path) and not os.path.isdir(path):
+                raise UsageError(f'destination "{self._container.name}:{shown}" must be a directory')
+        else:
+            directory, rename = copypaths.target(path, source.top, is_directory=source.is_directory)
+        try:
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise self._missing(directory) from None
+        except NotADirectoryError:
+            raise ConflictError("extraction point is not a directory", hint=f"{directory} is a file") from None
+        Extractor(fd, policy, rename).run(TarStream(iter(lambda: stream.read(_CHUNK), b"")))
+        while stream.read(_CHUNK):  # what follows the end mark is still to be taken from whoever writes it
+            pass
+
+    def _counted(self, archive: BinaryIO) -> Iterator[bytes]:
+        while chunk := archive.read(_CHUNK):
+            self.size += len(chunk)
+            yield chunk
+
+    @contextmanager
+    def _inside(self) -> Iterator[Inside[None]]:
+        """A function that does work inside the container; to be called in a process forked for it."""
+        container = self._container
+        with changed.steady(container, "copy from or to", pause=False):
+            state = container.state()
+            if state.status in ALIVE:
+                yield lambda work: visit.in_running(state, work)
+                return
+            room_fd = room.open_room(container.paths, self._idmap)
+            try:
+                order = visit.Resting(
+                    store=container.paths.store,
+                    driver=drivers.get(container.record.driver),
+                    stack=bundle.layer_stack(container.record, self._idmap),
+                    target=f"containers/{container.id}/root",
+                    plan=bundle.files_plan(container.record, self._idmap),
+                    room=room_fd,
+                )
+                yield lambda work: visit.in_resting(order, work)
+            finally:
+                os.close(room_fd)
+
+    def _missing(self, path: str) -> NotFoundError:
+        return NotFoundError(f"Could not find the file {path} in container {self._container.name}")
+
+    @staticmethod
+    def _explained(problem: OSError) -> RootlessError:
+        if problem.errno == errno.EROFS:
+            return ConflictError("the container's root filesystem, or the volume, is mounted read-only")
+        what = f"{problem.filename}: " if problem.filename else ""
+        return RootlessError(f"{what}{(problem.strerror or str(problem)).lower()}")
+
+
+class _Counting:
+    """Adds up what is written."""
+
+    def __init__(self, copier: Copier, sink: BinaryIO) -> None:
+        self._copier = copier
+        self._sink = sink
+
+    def write(self, data: bytes) -> None:
+        self._sink.write(data)
+        self._copier.size += len(data)
+
+
+def _is_long_directory(head: bytes) -> bool:
+    """Whether the entry behind a pax header at the beginning of an archive is a directory."""
+    if head[156:157] != b"x":
+        return False
+    size = int(head[124:135], 8)
+    at = 512 + -(-size // 512) * 512
+    return head[at + 156 : at + 157] == b"5"
+
+
+def _joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _check_output(path: str) -> None:
+    """Docker's look at a destination on the host, before anything is read."""
+    directory = os.path.dirname(os.path.normpath(path))
+    if directory and not os.path.exists(directory):
+        raise NotFoundError(f'invalid output path: directory "{directory}" does not exist')
+    if os.path.exists(path) and not (os.path.isdir(path) or os.path.isfile(path)):
+        raise UsageError(f'invalid output path: "{path}" must be a directory or a regular file')

@@ -1,0 +1,150 @@
+"""`cp` both ways, into containers that run and that rest, on every storage driver, and against one that cheats."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Rootless
+
+IMAGE = "busybox:latest"
+
+
+@pytest.fixture(params=["overlay", "cow", "fuse-overlayfs"])
+def driver(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if name != "overlay" and not os.access("/dev/fuse", os.W_OK):
+        pytest.skip("/dev/fuse may not be opened")
+    if name == "cow" and find_spec("pyfuse3") is None:
+        pytest.skip("pyfuse3 is not installed")
+    if name == "fuse-overlayfs" and shutil.which(name) is None:
+        pytest.skip("fuse-overlayfs is not installed")
+    return name
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    found = tmp_path / "tree"
+    (found / "sub").mkdir(parents=True)
+    (found / "file").write_text("text")
+    (found / "file").chmod(0o640)
+    (found / "sub" / "link").symlink_to("../file")
+    os.link(found / "file", found / "sub" / "other")
+    return found
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_there_and_back(rootless: Rootless, driver: str, tree: Path, tmp_path: Path, running: bool) -> None:
+    """Each rule of names: into a directory that is there, as a new name, only the contents, one file."""
+    rootless.ok("--storage-driver", driver, "create", "--name", "cc", IMAGE, "sleep", "100")
+    if running:
+        rootless.ok("start", "cc")
+    rootless.ok("cp", str(tree), "cc:/root")
+    rootless.ok("cp", str(tree), "cc:/root/new")
+    rootless.ok("cp", f"{tree}/.", "cc:/root/contents")
+    rootless.ok("cp", f"{tree}/file", "cc:/root/")
+    rootless.ok("cp", f"{tree}/file", "cc:/root/renamed")
+    rootless.ok("cp", "cc:/root/.", str(tmp_path / "back"))
+    back = tmp_path / "back"
+    assert sorted(os.listdir(back)) == ["contents", "file", "new", "renamed", "tree"]
+    for name in "contents", "new", "tree":
+        assert sorted(os.listdir(back / name)) == ["file", "sub"]
+        assert (back / name / "file").stat().st_mode & 0o7777 == 0o640
+        assert (back / name / "file").stat().st_ino == (back / name / "sub/other").stat().st_ino
+        assert os.readlink(back / name / "sub/link") == "../file"
+        assert int((back / name / "file").stat().st_mtime) == int((tree / "file").stat().st_mtime)
+    with tarfile.open(fileobj=io.BytesIO(rootless("cp", "cc:/root/tree", "-").stdout)) as archive:
+        assert archive.getnames() == ["tree", "tree/file", "tree/sub", "tree/sub/link", "tree/sub/other"]
+        assert {member.uid for member in archive} == {0}, "copied without -a they belong to the container's root"
+    rootless.ok("rm", "-f", "cc")
+
+
+def test_owners_with_and_without_a(rootless: Rootless) -> None:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        entry = tarfile.TarInfo("x")
+        entry.uid, entry.gid = 5, 6
+        archive.addfile(entry)
+    rootless.ok("run", "-d", "--name", "cc", IMAGE, "sleep", "100")
+    for words in [], ["-a"]:
+        rootless.ok("cp", *words, "-", f"cc:/{'root' if words else 'tmp'}", stdin=sink.getvalue())
+    assert rootless.ok("exec", "cc", "stat", "-c", "%u:%g", "/tmp/x", "/root/x").split() == ["0:0", "5:6"]
+    rootless.ok("rm", "-f", "cc")
+
+
+def test_links_at_the_ends(rootless: Rootless, tmp_path: Path) -> None:
+    """A source link is copied as one, with -L what it leads to; one that leads out of the container leads nowhere."""
+    script = f"ln -s /etc/passwd /l; ln -s {tmp_path} /out; sleep 100"
+    rootless.ok("run", "-d", "--name", "cc", IMAGE, "sh", "-c", script)
+    deadline = time.monotonic() + 10
+    while rootless("exec", "cc", "test", "-L", "/out").returncode and time.monotonic() < deadline:
+        time.sleep(0.05)
+    rootless.ok("cp", "cc:/l", str(tmp_path / "link"))
+    rootless.ok("cp", "-L", "cc:/l", str(tmp_path / "file"))
+    assert os.readlink(tmp_path / "link") == "/etc/passwd"
+    assert (tmp_path / "file").read_text() == rootless.ok("exec", "cc", "cat", "/etc/passwd")
+    done = rootless("cp", str(tmp_path / "file"), "cc:/out/stolen")
+    assert (done.returncode, (tmp_path / "stolen").exists()) == (1, False)
+    rootless.ok("rm", "-f", "cc")
+
+
+def race(rootless: Rootless, tmp_path: Path, tries: int) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("of the host's")
+    (tmp_path / "new").write_text("new")
+    steps = f"ln -s {outside} /d/x; rm -rf /d/x; mkdir /d/x; rm -rf /d/x"
+    swap = f"mkdir -p /d; while :; do {steps}; done"
+    rootless.ok("run", "-d", "--name", "cc", IMAGE, "sh", "-c", swap)
+    for number in range(tries):
+        rootless("cp", str(tmp_path / "new"), "cc:/d/x/secret")
+        rootless("cp", "cc:/d/x", str(tmp_path / f"back{number}"))
+        rootless("cp", "cc:/d/x/secret", str(tmp_path / f"one{number}"))
+    rootless.ok("rm", "-f", "cc")
+    assert os.listdir(outside) == ["secret"]
+    assert (outside / "secret").read_text() == "of the host's"
+    for path in [*tmp_path.glob("back*/secret"), *tmp_path.glob("one*")]:
+        if path.parent.is_symlink():
+            continue  # the link itself was copied: what it leads to here was not
+        assert path.is_symlink() or not path.is_file() or path.read_text() == "new"
+
+
+def test_a_directory_that_becomes_a_link_meanwhile(rootless: Rootless, tmp_path: Path) -> None:
+    race(rootless, tmp_path, 8)
+
+
+@pytest.mark.long
+def test_ten_thousand_tries(rootless: Rootless, tmp_path: Path) -> None:
+    race(rootless, tmp_path, 3334)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["cc:/nope", "."], "Could not find the file /nope in container cc"),
+        (["/nope", "cc:/"], "lstat /nope: no such file or directory"),
+        (["/etc/passwd", "cc:/nope/x"], "Could not find the file /nope in container cc"),
+        (["/etc/passwd", "cc:/nope/"], "no such directory"),
+        (["cc:/etc/passwd", "/nope/x"], 'invalid output path: directory "/nope" does not exist'),
+        (["/usr/bin", "cc:/etc/passwd"], "cannot copy directory"),
+        (["cc:/etc", "cc:/x"], "copying between containers is not supported"),
+        (["/etc", "/x"], "must specify at least one container source"),
+        (["cc:", "x"], "source can not be empty"),
+        (["x", "cc:"], "destination can not be empty"),
+        (["-", "cc:/etc/passwd"], "must be a directory"),
+        (["nothing:/x", "."], "No such container: nothing"),
+    ],
+)
+def test_mistakes(rootless: Rootless, words: list[str], text: str) -> None:
+    rootless.ok("create", "--name", "cc", IMAGE)
+    done = rootless("cp", *words)
+    rootless.ok("rm", "cc")
+    assert (done.returncode in (1, 125), done.stdout) == (True, b"")
+    assert text in done.stderr.decode()
