@@ -12,11 +12,11 @@ AT_ONCE = 50
 
 def for_each_at_once(names: Iterable[str], work: Callable[[str], object]) -> int:
     """The same for work that mostly waits: for up to 50 names at once, as Docker does it. `work` must not fork."""
-    from concurrent.futures import ThreadPoolExecutor
-
     names = list(names)
     if len(names) == 1:
         return for_each(names, work)
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
         jobs = {name: pool.submit(work, name) for name in names}
         return for_each(names, lambda name: jobs[name].result())

@@ -28,7 +28,7 @@ from ..container.store import Containers
 from ..errors import RootlessError
 from ..kernel import process
 from ..paths import Paths
-from . import control, restart, stage, stream
+from . import control, dump, restart, stage, stream
 from .bundle import assemble
 from .channel import Channel
 from .confinement import Confinement
@@ -98,6 +98,7 @@ def detach(client: stream.Connection, debug: bool, keep: frozenset[int] = frozen
     """A session of its own, none of the command's descriptors: whoever reads the command's output sees its end."""
     os.setsid()
     process.set_name("rootless-monitor")
+    dump.on_signal()
     # What is there now stays: never looked through, its pages stay shared with those of other forks of this process.
     gc.freeze()
     gc.enable()
@@ -237,7 +238,8 @@ class _Keeper:
             began = time.monotonic()
             log = LogWriter(self.container.directory / "log", log_options(self.container.spec))
             watch = Watch(running, log, clients, self._end_strays if self.container.spec.pid else None)
-            watch.until_the_end(self.order.stdin, self._monitor, self._note)
+            busy = self.container.spec.health is not None or self.networking.is_named
+            watch.until_the_end(self.order.stdin, self._monitor, self._note, listener=self.listener, busy=busy)
             watch.tell_end()  # as in Docker, whoever was attached saw this run and not the next
             if not self.restarting:
                 return

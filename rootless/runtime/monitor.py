@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from .clients import Client
 from .logs import LogWriter
 from .naming import keep_names
 from .networking import Networking
+from .quiet import Quiet, first_request
 from .start import Running
 
 if TYPE_CHECKING:
@@ -70,11 +72,12 @@ class Monitor:
         self.server_lost = False
         self._stdin_closed = running.stdin < 0
 
-    def run(self, first: stream.Connection | None, *, stdin: bool, ended: Callable[[], None]) -> None:
+    def run(self, first: stream.Connection | None, before: Quiet, *, stdin: bool, ended: Callable[[], None]) -> None:
         """Return when the process has ended and its clients have all of its output, or have stopped reading.
 
         Args:
             first: the connection of the command that started it, if it stays attached.
+            before: what was begun before trio was needed.
             stdin: what that one sends is the container's input.
             ended: called when it has ended and all its output is read, before anybody is waited for: what is written
                 down of a container must not depend on its readers.
@@ -82,12 +85,16 @@ class Monitor:
         for fd in (self.running.stdin, *self.running.outputs.values()):
             if fd >= 0:
                 os.set_blocking(fd, False)
-        trio.run(self._watch, first, stdin, ended)
+        self.waiting, self.stopped = before.waiting, before.stopped
+        trio.run(self._watch, first, before, stdin, ended)
 
-    async def _watch(self, first: stream.Connection | None, stdin: bool, ended: Callable[[], None]) -> None:
+    async def _watch(
+        self, first: stream.Connection | None, before: Quiet, stdin: bool, ended: Callable[[], None]
+    ) -> None:
         async with trio.open_nursery() as self._attending:
             if first is not None:
                 self._welcome(Client(first, stdin=stdin))
+            self._take_over(before)
             if self.listener is not None:
                 self._attending.start_soon(self._accept, self.listener)
             if self.running.server_pidfd >= 0:
@@ -108,6 +115,14 @@ class Monitor:
             for client in list(self.clients):
                 await client.flush()
             self._attending.cancel_scope.cancel()
+
+    def _take_over(self, before: Quiet) -> None:
+        if before.kill_at is not None:
+            self._attending.start_soon(self._kill_after, before.kill_at - time.monotonic())
+        for messages, request, fds in before.requests:
+            self._attending.start_soon(self._grant, messages, request, fds)
+        for messages in before.unheard():
+            self._attending.start_soon(self._answer, messages)
 
     # --- the container's streams ---------------------------------------------------------------------------------
 
@@ -171,7 +186,9 @@ class Monitor:
 
     async def _answer(self, messages: socket.socket) -> None:
         """One request on a new connection."""
-        request, fds = await _first_request(messages)
+        await self._grant(messages, *await _first_request(messages))
+
+    async def _grant(self, messages: socket.socket, request: stream.AnyMessage | None, fds: list[int]) -> None:
         connection = stream.Connection(messages, messages)
         match request, fds:
             case stream.Attach(stdin), [fd]:
@@ -196,7 +213,10 @@ class Monitor:
 
     async def _stop(self, number: int, patience: float) -> None:
         self._signal(number)
-        await trio.sleep(patience if patience >= 0 else math.inf)
+        await self._kill_after(patience if patience >= 0 else math.inf)
+
+    async def _kill_after(self, seconds: float) -> None:
+        await trio.sleep(max(0.0, seconds))
         self._signal(signal.SIGKILL)
 
     def _set_paused(self, paused: bool) -> None:
@@ -261,16 +281,8 @@ async def _receive(connection: stream.Connection) -> stream.AnyMessage | None:
 async def _first_request(messages: socket.socket) -> tuple[stream.AnyMessage | None, list[int]]:
     while True:
         await trio.lowlevel.wait_readable(messages)
-        try:
-            packet, fds, _, _ = socket.recv_fds(messages, stream.CHUNK, 4, socket.MSG_CMSG_CLOEXEC)
-        except BlockingIOError:
-            continue
-        except OSError:
-            return None, []
-        try:
-            return (stream.decode(packet) if packet else None), fds
-        except msgspec.MsgspecError:
-            return None, fds
+        with suppress(BlockingIOError):
+            return first_request(messages)
 
 
 async def _read(fd: int) -> bytes:

@@ -1,13 +1,11 @@
 """One run of a process as its monitor lives through it: from the start to the last byte of its output.
 
-Its first moments pass without trio: many a container is over before trio would have been imported (0.1 s), and never
-pays for it. Whoever outlives them gets a `Monitor`.
+As long as nothing happens it passes without trio (quiet.py). Then it gets a `Monitor`.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,13 +13,11 @@ from typing import TYPE_CHECKING
 
 from . import stream
 from .logs import LogWriter
+from .quiet import PATIENCE_MS, Quiet, ended_within
 from .start import Running, close, end
 
 if TYPE_CHECKING:
     from .monitor import Monitor
-
-PATIENCE_MS = 30
-"""How long the end of PID 1 is waited for before trio is imported."""
 
 SERVER_TIMEOUT_MS = 5000
 """How long the file system's process may take to end after its mount is gone."""
@@ -60,16 +56,27 @@ class Watch:
         self.stopped = False
 
     def until_the_end(
-        self, stdin: bool, make: Callable[[Running, LogWriter | None], Monitor], note: Callable[[Watch], None]
+        self,
+        stdin: bool,
+        make: Callable[[Running, LogWriter | None], Monitor],
+        note: Callable[[Watch], None],
+        *,
+        listener: socket.socket | None = None,
+        busy: bool = False,
     ) -> None:
         """Wait for the end of the process, and until those who are attached have its output.
 
         Args:
             stdin: what the first attached sends is its input.
             note: writes the end down, before anybody's reading is waited for.
+            listener: where others connect.
+            busy: there is something to do for it all the time.
         """
         running = self.running
-        if ended_within(running.pidfd, PATIENCE_MS):
+        quiet = Quiet(running, listener, self.attached)
+        if quiet.ended(at_most=PATIENCE_MS if busy else None):
+            self.stopped, self.waiting = quiet.stopped, quiet.waiting
+            quiet.hang_up()
             self.code = self._reap()
             rest = self._read_rest()
             self._close_log()
@@ -77,10 +84,10 @@ class Watch:
             for number, data in rest:
                 self._deliver(number, data)
         else:
-            self._attend(stdin, make(running, self.log), note)
+            self._attend(stdin, make(running, self.log), quiet, note)
         close(running.pidfd, running.server_pidfd, *running.outputs.values())
 
-    def _attend(self, stdin: bool, monitor: Monitor, note: Callable[[Watch], None]) -> None:
+    def _attend(self, stdin: bool, monitor: Monitor, quiet: Quiet, note: Callable[[Watch], None]) -> None:
         def ended() -> None:
             self.code = self._reap()
             self._close_log()
@@ -89,7 +96,7 @@ class Watch:
                 self.error = "the process of its file system ended before it"
             note(self)
 
-        monitor.run(self.attached[0] if self.attached else None, stdin=stdin, ended=ended)
+        monitor.run(self.attached[0] if self.attached else None, quiet, stdin=stdin, ended=ended)
         self.attached = [client.connection for client in monitor.clients if not client.gone]
         self.waiting = monitor.waiting
 
@@ -140,9 +147,3 @@ class Watch:
             with suppress(OSError):
                 client.send(stream.Exited(self.code, self.error))
             client.close()
-
-
-def ended_within(pidfd: int, milliseconds: int) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(milliseconds))
