@@ -126,6 +126,9 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "rm": "network rm",
         },
     ),
-    "system": ("Manage the engine and its store", {"check": "system check", "df": "system df", "info": "info"}),
+    "system": (
+        "Manage the engine and its store",
+        {"check": "system check", "df": "system df", "events": "events", "info": "info"},
+    ),
 }
 """Docker's groups: their help, and their words with the commands that these stand for."""

@@ -129,6 +129,9 @@ def test_the_monitor_killed_at_many_moments_of_a_start(rootless: Rootless) -> No
     import random
 
     moments = random.Random(7)
+    began = time.monotonic()
+    rootless.ok("run", "--rm", "--name", NAME, IMAGE, "true")
+    usual = time.monotonic() - began  # seconds from the command's first step to the end of its container, here and now
     found = {"nothing": 0, "exited": 0}
     for _ in range(200):
         process = rootless.popen(
@@ -137,7 +140,7 @@ def test_the_monitor_killed_at_many_moments_of_a_start(rootless: Rootless) -> No
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        time.sleep(moments.uniform(0.02, 0.25))
+        time.sleep(moments.uniform(0, 1.5 * usual))
         children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
         for child in children:
             os.kill(int(child), signal.SIGKILL)
@@ -148,4 +151,4 @@ def test_the_monitor_killed_at_many_moments_of_a_start(rootless: Rootless) -> No
         rootless.ok("rm", "-f", NAME)
         wait_for(lambda: not rootless.remains(), "clearing away")
     print(f"the monitor killed at 200 moments of a start: {found}")
-    assert found["exited"] > 100
+    assert min(found.values()) > 0, "the moments have to lie before the monitor's fork as well as after it"
