@@ -7,6 +7,7 @@ import sys
 import click
 
 from ..container.network import Wish
+from ..errors import ConflictError, NotFoundError
 from ..network.record import Network
 from ..network.store import PREDEFINED, Networks
 from .context import Context
@@ -50,13 +51,17 @@ def network_disconnect(ctx: click.Context, /, network: str, container: str, forc
     from ..container import connect
 
     context: Context = ctx.obj
-    found = _network(context, network)
-    _warn(connect.disconnect(context.engine, found, context.containers.resolve(container), force=force))
+    target = context.containers.resolve(container)
+    try:
+        found = _network(context, network)
+    except NotFoundError:
+        if connect.forget(context.engine, network, target):
+            return
+        raise
+    _warn(connect.disconnect(context.engine, found, target, force=force))
 
 
 def _network(context: Context, text: str) -> Network:
-    from ..errors import ConflictError
-
     if text in PREDEFINED:
         raise ConflictError(
             f"containers can't be connected to or disconnected from {text}: it is what a container is started with",

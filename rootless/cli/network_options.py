@@ -23,8 +23,9 @@ def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def read_network(given: dict[str, Any]) -> dict[str, Any]:
     """Take these options out of what a command was given, as fields of `spec.Options`."""
     mode, wishes, beside = read_wishes(given)
+    warning = choice.without_way_out() if wishes else ""
     if mode in ("", "default", "bridge"):
         mode, warning = choice.default()
-        if warning:
-            print(f"rootless: warning: {warning}", file=sys.stderr)
+    if warning:
+        print(f"rootless: warning: {warning}", file=sys.stderr)
     return {"network": mode, "net": Net(networks=wishes, ip=beside.ip, ip6=beside.ip6, mac=beside.mac)}

@@ -73,7 +73,9 @@ def obtain(context: Context, name: str, wanted: Wanted) -> None:
     options = pull_options(context, wanted.platform, tls_verify=wanted.tls_verify, authfile=wanted.authfile)
 
     def missing() -> None:
-        print(f"Unable to find image '{name}' locally", file=sys.stderr, flush=True)
+        from ..image import reference
+
+        print(f"Unable to find image '{reference.parse(name).tagged()}' locally", file=sys.stderr, flush=True)
 
     def work() -> None:
         from ..image.obtain import ensure

@@ -7,7 +7,7 @@ import sys
 import click
 
 from ..errors import NotFoundError
-from ..image import shortnames
+from ..image import index, shortnames
 from ..image.reference import Reference
 from ..image.store import ImageStore
 from . import progress
@@ -32,14 +32,24 @@ def push(ctx: click.Context, name: str, all_tags: bool, quiet: bool, tls_verify:
     options = Options(verify=tls_verify, authfile=authfile)
     if not quiet:
         click.echo(f"The push refers to repository [{wanted.name}]")
-    for each in _tags(context.images, wanted) if all_tags else [wanted.tagged()]:
+    for each in _tags(context.images, wanted, all_tags):
         with progress.shown(sys.stdout, quiet=quiet) as tell:
             pushed = pushing.push(context.images, each, options, tell)
         line = f"{each.tag}: digest: {pushed.digest} size: {pushed.size}"
         click.echo(each.full if quiet else line)
 
 
-def _tags(store: ImageStore, wanted: Reference) -> list[Reference]:
+def _tags(store: ImageStore, wanted: Reference, everything: bool) -> list[Reference]:
+    """What is to be pushed.
+
+    Raises:
+        NotFoundError: in Docker's words.
+    """
+    if not everything:
+        name = wanted.tagged()
+        if name.tag and store.by_name(name.full, index.names(store.read_index())) is None:
+            raise NotFoundError(f"An image does not exist locally with the tag: {wanted.familiar_name}")
+        return [name]
     if wanted.tag or wanted.digest:
         raise click.UsageError("tag can't be used with --all-tags/-a")
     found = [name for image in store.all() for name in image.names if name.name == wanted.name]

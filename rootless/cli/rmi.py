@@ -14,9 +14,10 @@ from .options import Command
 
 @click.command(cls=Command, at_least=1, short_help="Remove one or more images")
 @click.option("-f", "--force", is_flag=True, help="Force removal of the image")
+@click.option("--no-prune", "_no_prune", is_flag=True, help="Do not delete untagged parents (there are none)")
 @click.argument("images", nargs=-1, metavar="IMAGE [IMAGE...]")
 @click.pass_context
-def rmi(ctx: click.Context, images: tuple[str, ...], force: bool) -> int:
+def rmi(ctx: click.Context, images: tuple[str, ...], force: bool, _no_prune: bool) -> int:
     """Remove one or more IMAGEs: their names, and what only they need."""
     from ..image.remove import remove
 

@@ -88,6 +88,14 @@ def disconnect(engine: Engine, network: Network, container: Container, *, force:
     return warning
 
 
+def forget(engine: Engine, name: str, container: Container) -> bool:
+    """Take a container that does not run off a network that was removed; whether it was made for one of this name."""
+    if not any(wish.name == name for wish in container.spec.net.networks):
+        return False
+    engine.containers.change_spec(container, lambda spec: _without(spec, name))
+    return True
+
+
 def _with(spec: Spec, wish: Wish) -> Spec:
     net = msgspec.structs.replace(spec.net, networks=(*spec.net.networks, wish))
     return msgspec.structs.replace(spec, net=net)
@@ -105,7 +113,7 @@ def _plug(engine: Engine, container: Container, state: State, wish: Wish) -> Non
     """An interface on the network's bridge, and the monitor holds what keeps the bridge."""
     networks = Networks(engine.paths)
     with _inside(engine, state) as (room_fd, inside):
-        switch_fd = switch.open_switch(engine.paths, engine.idmap, room_fd, hold=False)
+        switch_fd = switch.open_switch(engine.paths, engine.idmap, room_fd, hold=True)
         try:
             tenant = leases.Tenant(container.id, state.monitor, state.monitor_started)
             existing = switch.interfaces(room_fd, inside)
@@ -120,6 +128,7 @@ def _plug(engine: Engine, container: Container, state: State, wish: Wish) -> Non
                     switch.unplug(room_fd, inside, plugs[0].lease.interface)
                 raise
         finally:
+            switch.forget(engine.paths, engine.idmap)
             os.close(switch_fd)
 
 

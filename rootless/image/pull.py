@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -36,6 +36,7 @@ from .partial import Partial
 from .pins import Pin
 from .progress import Step, Tell, silence
 from .reference import Reference
+from .sources import Sources
 from .spec import Descriptor, ImageConfig, Manifest, Platform
 from .store import Image, ImageStore
 from .unpacker import Unpacker
@@ -108,10 +109,41 @@ def pull(
     try:
         return job.run()
     except InvalidError:
-        if not job.resumed:
+        if not job.doubtful:
             raise
-    # What an earlier run has left was not what it seemed (a power cut?). Now without it.
+    # What an earlier run has left was not what it seemed (a power cut?), or a mirror does not do what one is for.
+    job.distrustful = True
     return job.run()
+
+
+def tags(wanted: Reference, options: Options = OPTIONS) -> list[str]:
+    """The tags that the repository of an image has. It starts threads.
+
+    Raises:
+        NotFoundError, DeniedError, InvalidError, TransferError: as `Repository.tags`.
+    """
+
+    async def ask() -> list[str]:
+        contexts = Contexts()
+        async with Http(options.limits, contexts) as client:
+            return await _sources(wanted, options, client, contexts).ask(lambda place: place.tags())
+
+    return http.run(ask)
+
+
+def _sources(
+    wanted: Reference,
+    options: Options,
+    client: Http,
+    contexts: Contexts,
+    waiting: Callable[[float], object] = lambda _: None,
+) -> Sources:
+    """Where registries.conf says that an image may be had."""
+    found = []
+    for place in config.load().sources(wanted.name, digest=bool(wanted.digest), verify=options.verify):
+        known = credentials.find(str(place) if place.mirror else wanted.name, authfile=options.authfile)
+        found.append(Repository(client, contexts, place, known, patience=options.patience, waiting=waiting))
+    return Sources(found[:-1], found[-1])
 
 
 @dataclass
@@ -125,6 +157,15 @@ class _Pull:
     """Blobs that an earlier run has begun."""
     fresh: list[str] = field(default_factory=list)
     """Blobs and layers that were not here before."""
+    distrustful: bool = False
+    """Mirrors are left alone."""
+    mirrored: bool = False
+    """Mirrors were asked."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether what turned out wrong may be right where it is at home."""
+        return bool(self.resumed) or self.mirrored
 
     def run(self) -> Pulled:
         self.resumed.clear()
@@ -166,18 +207,19 @@ class _Pull:
     async def _run(self, pin: Pin, unpacker: Unpacker) -> Pulled:
         contexts = Contexts()
         async with Http(self.options.limits, contexts) as client:
-            repository, top = await self._find(client, contexts)
-            others, chosen = await self._chosen(repository, top)
+            sources = self._sources(client, contexts)
+            top = await self._document(sources, self.wanted.digest or self.wanted.tag, self.wanted.digest)
+            others, chosen = await self._chosen(sources, top)
             manifest = manifests.image(chosen, self._what)
             listed = manifests.converted(chosen)
             blobs = [layer.digest for layer in manifest.layers]
             self._pin(pin, manifest.config.digest, *blobs, *(part.digest for part in (*others, chosen, listed)))
-            data = await self._config(repository, manifest)
+            data = await self._config(sources, manifest)
             configuration = spec.read_config(data, f"{self._what}: its configuration")
             spec.check_pair(manifest, configuration, self._what)
             self._check_platform(configuration)
             self._pin(pin, *digests.chain_ids(configuration.rootfs.diff_ids))
-            await self._layers(repository, manifest, configuration, unpacker)
+            await self._layers(sources, manifest, configuration, unpacker)
         return self._publish([*others, chosen, listed], manifest.config.digest, data, top.digest)
 
     @property
@@ -187,30 +229,25 @@ class _Pull:
     # --- documents
     # -----------------------------------------------------------------------------------------------------
 
-    async def _find(self, client: Http, contexts: Contexts) -> tuple[Repository, Received]:
-        """What the name leads to, at the first of its places that has it."""
-        wanted, options = self.wanted, self.options
-        places = config.load().sources(wanted.name, digest=bool(wanted.digest), verify=options.verify)
-        for place in places:
-            name = str(place) if place.mirror else wanted.name
-            known = credentials.find(name, authfile=options.authfile)
-            repository = Repository(client, contexts, place, known, patience=options.patience, waiting=self._waiting)
-            try:
-                return repository, await self._document(repository, wanted.digest or wanted.tag, wanted.digest)
-            except (NotFoundError, TransferError, DeniedError):
-                if not place.mirror:
-                    raise
-        raise AssertionError("a name has a place of its own")
+    def _sources(self, client: Http, contexts: Contexts) -> Sources:
+        sources = _sources(self.wanted, self.options, client, contexts, self._waiting)
+        self.mirrored = sources.has_mirrors
+        if self.distrustful:
+            sources.leave_mirrors()
+        return sources
 
-    async def _document(self, repository: Repository, label: str, digest: str) -> Received:
-        answer = await repository.manifest(label, spec.MANIFEST_LIMIT)
-        found = manifests.received(answer.data, answer.media_type, digest, self._what)
-        algorithm = answer.digest.partition(":")[0]
-        if not digest and algorithm in digests.ALGORITHMS and digests.of(answer.data, algorithm) != answer.digest:
-            raise InvalidError(f"{self._what}: the server says {answer.digest[:80]}, but sends {found.digest}")
-        return found
+    async def _document(self, sources: Sources, label: str, digest: str) -> Received:
+        async def ask(repository: Repository) -> Received:
+            answer = await repository.manifest(label, spec.MANIFEST_LIMIT)
+            found = manifests.received(answer.data, answer.media_type, digest, self._what)
+            algorithm = answer.digest.partition(":")[0]
+            if not digest and algorithm in digests.ALGORITHMS and digests.of(answer.data, algorithm) != answer.digest:
+                raise InvalidError(f"{self._what}: the server says {answer.digest[:80]}, but sends {found.digest}")
+            return found
 
-    async def _chosen(self, repository: Repository, top: Received) -> tuple[list[Received], Received]:
+        return await sources.ask(ask)
+
+    async def _chosen(self, sources: Sources, top: Received) -> tuple[list[Received], Received]:
         """The indexes on the way, and the manifest for the platform."""
         platform = self.options.platform or spec.host_platform()
         way: list[Received] = []
@@ -219,19 +256,23 @@ class _Pull:
                 raise InvalidError(f"{self._what}: more than {_DEPTH} indexes lead to one another")
             way.append(top)
             entry = manifests.choose(manifests.index(top, self._what), platform, self._what)
-            top = await self._document(repository, entry.digest, entry.digest)
+            top = await self._document(sources, entry.digest, entry.digest)
             if len(top.data) != entry.size:
                 raise InvalidError(f"{self._what}: {entry.digest} has {len(top.data)} bytes, not {entry.size}")
         return way, top
 
-    async def _config(self, repository: Repository, manifest: Manifest) -> bytes:
+    async def _config(self, sources: Sources, manifest: Manifest) -> bytes:
         entry = manifest.config
         if self.store.blobs.exists(entry.digest):
             return self.store.blobs.read(entry.digest, spec.CONFIG_LIMIT)
-        data = await repository.small_blob(entry.digest, entry.size)
-        if digests.of(data, digests.parse(entry.digest)[0]) != entry.digest:
-            raise InvalidError(f"{self._what}: its configuration is not what {entry.digest} names")
-        return data
+
+        async def ask(repository: Repository) -> bytes:
+            data = await repository.small_blob(entry.digest, entry.size)
+            if digests.of(data, digests.parse(entry.digest)[0]) != entry.digest:
+                raise InvalidError(f"{self._what}: its configuration is not what {entry.digest} names")
+            return data
+
+        return await sources.ask(ask)
 
     def _check_platform(self, configuration: ImageConfig) -> None:
         wanted = self.options.platform
@@ -261,54 +302,56 @@ class _Pull:
     # --------------------------------------------------------------------------------------------------------
 
     async def _layers(
-        self, repository: Repository, manifest: Manifest, configuration: ImageConfig, unpacker: Unpacker
+        self, sources: Sources, manifest: Manifest, configuration: ImageConfig, unpacker: Unpacker
     ) -> None:
         diff_ids = configuration.rootfs.diff_ids
         wanted = {layer.digest: layer for layer in manifest.layers}
         space.check(self.store, self._all_layers, manifest, diff_ids, self._what)
         for layer in wanted.values():
             self.tell(Step(layer.digest, "Pulling fs layer", 0, layer.size))
-        sources = [LayerSource(diff, layer.digest) for diff, layer in zip(diff_ids, manifest.layers, strict=True)]
-        unpacker.begin(sources, {layer.digest: layer.size for layer in wanted.values()})
+        stack = [LayerSource(diff, layer.digest) for diff, layer in zip(diff_ids, manifest.layers, strict=True)]
+        unpacker.begin(stack, {layer.digest: layer.size for layer in wanted.values()})
         # Lowest first: that is the order in which they are unpacked.
         queue = deque(wanted.values())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, unpacker)
             for _ in range(self.options.parallel):
-                nursery.start_soon(self._work, repository, queue)
+                nursery.start_soon(self._work, sources, queue)
 
-    async def _work(self, repository: Repository, queue: deque[Descriptor]) -> None:
+    async def _work(self, sources: Sources, queue: deque[Descriptor]) -> None:
         while queue:
-            await self._download(repository, queue.popleft())
+            await self._download(sources, queue.popleft())
 
-    async def _download(self, repository: Repository, layer: Descriptor) -> None:
+    async def _download(self, sources: Sources, layer: Descriptor) -> None:
         """Have the blob in the store: it is here, or another pull brings it, or we do."""
         blobs = self.store.blobs
         while not blobs.exists(layer.digest):
             taken = Partial.take(self.store.paths, layer.digest)
             if taken is not None:
-                await self._fill(repository, layer, taken)
+                await self._fill(sources, layer, taken)
                 return
             self.tell(Step(layer.digest, "Waiting"))
             await trio.sleep(_WAIT)
         self.tell(Step(layer.digest, "Already exists"))
 
-    async def _fill(self, repository: Repository, layer: Descriptor, taken: Partial) -> None:
+    async def _fill(self, sources: Sources, layer: Descriptor, taken: Partial) -> None:
         try:
             if self.store.blobs.exists(layer.digest):  # since we looked
                 taken.discard()
                 return
+            if taken.position:
+                self.resumed.add(layer.digest)
             if taken.position > layer.size:
                 taken.restart()
             if taken.position:
-                self.resumed.add(layer.digest)
                 await trio.to_thread.run_sync(taken.recall)
 
             def sink(piece: bytes) -> None:
                 taken.write(piece)
                 self.tell(Step(layer.digest, "Downloading", taken.position, layer.size))
 
-            await repository.blob(layer.digest, layer.size, taken.position, sink)
+            # Each place goes on where the one before it broke off.
+            await sources.ask(lambda place: place.blob(layer.digest, layer.size, taken.position, sink))
             self.tell(Step(layer.digest, "Verifying Checksum"))
             taken.verify(layer.size)
             await trio.to_thread.run_sync(taken.publish, self.store.blobs)

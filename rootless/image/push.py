@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 import trio
 
-from ..errors import InvalidError, RootlessError
+from ..errors import InvalidError, NotFoundError, RootlessError
 from ..registry import config, credentials, http
 from ..registry.certs import Contexts
-from ..registry.client import Patience, Repository
+from ..registry.client import DeniedError, Patience, Repository
 from ..registry.http import Body, Http, TemporaryError, TransferError
 from ..registry.url import Url
 from ..storage import digest as digests
@@ -117,19 +117,26 @@ class _Push:
         if await repository.has_blob(blob.digest):
             tell(Step(blob.digest, "Layer already exists"))
             return
-        for other in self._neighbours(blob.digest):
-            there = await repository.begin_upload(blob.digest, other)
-            if there is None:
-                tell(Step(blob.digest, f"Mounted from {other}"))
-                return
-            break
-        else:
-            there = await repository.begin_upload()
-        assert there is not None
+        there, other = await self._mounted(repository, blob.digest)
+        if there is None:
+            tell(Step(blob.digest, f"Mounted from {other}"))
+            return
         with self._store.blobs.open(blob.digest) as file:
             upload = _Upload(repository, blob, file, lambda done: tell(Step(blob.digest, "Pushing", done, blob.size)))
             await upload.run(there, self._options.patience)
         tell(Step(blob.digest, "Pushed"))
+
+    async def _mounted(self, repository: Repository, digest: str) -> tuple[Url | None, str]:
+        """Have a blob taken over from another repository: (None, which one), or (where to upload it to, "")."""
+        other = next(self._neighbours(digest), "")
+        try:
+            there = await repository.begin_upload(digest, other)
+        except (DeniedError, NotFoundError):
+            if not other:
+                raise
+            # Of the other one we may know only what it once had, or what somebody else was allowed to see.
+            there = await repository.begin_upload()
+        return there, other if there is None else ""
 
     def _neighbours(self, digest: str) -> Iterator[str]:
         """Other repositories of this registry that this blob is known from, the first one that may have it."""
@@ -169,7 +176,19 @@ class _Upload:
                 await self._repository.pause(patience.tries - tries, problem.delay)
                 if await self._repository.has_blob(self._blob.digest):
                     return  # only the last answer was lost
-                there, position = await self._repository.sent(there)
+                there, position = await self._resumed(there)
+
+    async def _resumed(self, there: Url) -> tuple[Url, int]:
+        """Where an upload that broke off goes on: from what has arrived, or, where the registry has given it up (as
+        docker-registry does when not every byte was answered for), from the beginning."""
+        try:
+            return await self._repository.sent(there)
+        except TemporaryError:
+            raise
+        except (NotFoundError, TransferError):
+            anew = await self._repository.begin_upload()
+            assert anew is not None
+            return anew, 0
 
     def _body(self, start: int, size: int) -> Body:
         def pieces() -> Iterator[bytes]:

@@ -33,6 +33,8 @@ IFA_F_NODAD = 0x02
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
 RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
 
+RTM_NEWNEIGH, NUD_PERMANENT, NDA_DST, NDA_LLADDR = 28, 0x80, 1, 2
+
 IFF_UP = 0x1
 AF_BRIDGE = 7
 IFNAMSIZ = 16
@@ -42,6 +44,7 @@ _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, seque
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, two lengths, tos, table, protocol, scope, type, flags
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
 _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 BUFFER = 1 << 16
@@ -176,6 +179,12 @@ class Netlink:
         body += _attribute(RTA_GATEWAY, gateway.packed) if gateway is not None else b""
         self._request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body, str(destination))
 
+    def add_neighbour(self, index: int, address: IPAddress, hardware: bytes) -> None:
+        """Know for ever where an address of the link is: nobody else who claims it is believed (ip-neighbour(8))."""
+        body = _NEIGHBOUR.pack(_family(address), index, NUD_PERMANENT, 0, 0)
+        body += _attribute(NDA_DST, address.packed) + _attribute(NDA_LLADDR, hardware)
+        self._request(RTM_NEWNEIGH, NLM_F_CREATE, body, str(address))
+
     # --- messages ----------------------------------------------------------------------------------------------------
 
     def _request(self, kind: int, flags: int, body: bytes, what: str | None = None) -> None:
@@ -211,7 +220,7 @@ class Netlink:
                 yield body
 
 
-def _family(address: IPNetwork | IPInterface) -> int:
+def _family(address: IPNetwork | IPInterface | IPAddress) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 

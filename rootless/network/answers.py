@@ -69,9 +69,9 @@ class View:
 
     @property
     def servers(self) -> tuple[str, ...]:
-        """Who is asked about what is outside: nobody for one that reaches nothing there, or questions would be a way
-        out."""
-        if self.spec is None or all(network.internal for network, _ in self.networks):
+        """Who is asked about what is outside: nobody for one that reaches nothing there, or only what its filter lets
+        pass, or questions would be a way out."""
+        if self.spec is None or self.spec.net.egress or all(network.internal for network, _ in self.networks):
             return ()
         return tuple(self.spec.net.dns or resolv.host().nameservers)
 

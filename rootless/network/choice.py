@@ -49,11 +49,17 @@ def _named(ask: Ask, holding: Holding | None) -> Network:
 
     holding = holding or Holding(ask.paths, ask.idmap)
     networks = Networks(ask.paths)
-    if all(networks.load(wish.name).internal for wish in ask.record.spec.net.networks):
+    internal = all(networks.load(wish.name).internal for wish in ask.record.spec.net.networks)
+    if internal or without_way_out():
         return Bridged(ask, Unconnected(), holding)
     from .pasta import Pasta
 
     return Bridged(ask, Pasta(ask, find("pasta"), f"--ns-ifname={WAY_OUT}"), holding)
+
+
+def without_way_out() -> str:
+    """Why containers on named networks reach nothing outside here; empty if they do."""
+    return "" if on_path("pasta") else f"the container reaches nothing outside: pasta is not installed; {INSTALL}"
 
 
 def default() -> tuple[str, str]:

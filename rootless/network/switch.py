@@ -10,6 +10,7 @@ switch and over the containers' namespaces: only there both sides of a pair can 
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import os
 import socket
@@ -125,16 +126,28 @@ def plug(room_fd: int, switch: int, container: int, plugs: Sequence[Plug]) -> ch
 
     def work() -> None:
         room.inhabit(room_fd)
+        lock = _alone(switch)
         ns.setns(switch, ns.CLONE_NEWNET)
         with Netlink() as netlink:
             for one in plugs:
                 _connect(netlink, one, container)
+        os.close(lock)
         ns.setns(container, ns.CLONE_NEWNET)
         with Netlink() as netlink:
             for one in plugs:
                 _configure(netlink, one)
 
     return child.Child(work, WHAT)
+
+
+def _alone(switch: int) -> int:
+    """Be the only one who changes the bridges until the descriptor is closed, by this process's end at the latest.
+
+    A lock belongs to an open file: one of this process's own, not the one that its parent goes on to hold.
+    """
+    lock = os.open(f"/proc/self/fd/{switch}", os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def _connect(netlink: Netlink, plug: Plug, container: int) -> None:
@@ -176,6 +189,11 @@ def _configure(netlink: Netlink, plug: Plug) -> None:
     for address in plug.addresses:
         netlink.add_address(link.index, address)
     netlink.set_up(link.index)
+    # Whoever could speak for the bridge's address would answer for every name.
+    for subnet in plug.network.subnets:
+        gateway = ipaddress.ip_address(subnet.gateway)
+        if any(gateway in address.network for address in plug.addresses):
+            netlink.add_neighbour(link.index, gateway, ipam.hardware_address(_gateway(plug.network)))
 
 
 def _existing(netlink: Netlink, name: str) -> Link:
@@ -225,6 +243,7 @@ def tidy(paths: Paths, known: Iterable[Network]) -> None:
 
 def _tidy(room_fd: int, switch: int, names: Collection[str]) -> None:
     room.inhabit(room_fd)
+    _alone(switch)
     ns.setns(switch, ns.CLONE_NEWNET)
     with Netlink() as netlink:
         for link in netlink.links():

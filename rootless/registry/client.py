@@ -13,8 +13,10 @@ import random
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn, TypeVar
 
+import msgspec
 import trio
 
 from ..errors import InvalidError, NotFoundError, RootlessError
@@ -22,7 +24,7 @@ from . import auth, failures
 from .certs import Contexts
 from .config import Place
 from .credentials import Credentials
-from .http import REDIRECTS, Body, Http, Response, TemporaryError, TransferError, UnencryptedError, UnreachableError
+from .http import REDIRECTS, Body, Http, Response, TemporaryError, TransferError, UnreachableError
 from .transfer import Transfer
 from .url import Url, parse, redirected
 
@@ -32,10 +34,17 @@ MANIFESTS = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+TAGS_LIMIT = 10_000
+"""Tags of one repository that are listed; a nightly build has reached as many in 27 years."""
+_TAGS_PAGE_LIMIT = 4 << 20
 _PROGRESS = 1 << 20
 """Bytes that have to arrive between two failures for a transfer to count as going on."""
 
 T = TypeVar("T")
+
+
+class _Tags(msgspec.Struct):
+    tags: list[str] | None = None
 
 
 class DeniedError(RootlessError):
@@ -97,7 +106,7 @@ class Repository:
         self.scopes = [f"repository:{place.path}:{'pull,push' if write else 'pull'}"] if place.path else []
         self._http = http
         self._contexts = contexts
-        self._patience = patience
+        self.patience = patience
         self._waiting = waiting
         self._base: Url | None = None
         self._authorization = ""
@@ -126,6 +135,36 @@ class Repository:
 
         return await self.patiently(ask)
 
+    async def tags(self) -> list[str]:
+        """The repository's tags, as many pages of them as there are.
+
+        Raises:
+            NotFoundError, DeniedError: as `manifest`.
+            InvalidError: what the registry sends is no list of tags, or one without end.
+            TransferError: no answer.
+        """
+        found: list[str] = []
+        page: str | Url | None = "/tags/list"
+        while page is not None:
+            more, page = await self.patiently(partial(self._tags, page))
+            found += more
+            if len(found) > TAGS_LIMIT or (page is not None and not more):
+                raise InvalidError(f"{self.place} has a list of tags without end")
+        return found
+
+    async def _tags(self, page: str | Url) -> tuple[list[str], Url | None]:
+        """One page of tags, and where the next one is (distribution-spec, "Listing Tags"; RFC 8288)."""
+        async with await self._open("GET", page) as answer:
+            await self._check(answer, f"repository {self.place}", {200})
+            data = await answer.read(_TAGS_PAGE_LIMIT)
+            link = re.match(r'<([^>]*)>\s*;.*\brel="?next"?', answer.header("link"))
+            there = redirected(answer.url, link[1]) if link else None
+        try:
+            tags = msgspec.json.decode(data, type=_Tags).tags
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
+            raise InvalidError(f"{self.place}: its list of tags is not valid: {problem}") from None
+        return tags or [], there
+
     async def put_manifest(self, reference: str, media_type: str, data: bytes) -> str:
         """Publish a manifest under a tag or its digest; the digest that the registry says it has (empty for none)."""
 
@@ -152,18 +191,18 @@ class Repository:
             TransferError: it broke off too often without getting on.
         """
         transfer = Transfer(digest, size, start, sink)
-        tries = self._patience.tries
+        tries = self.patience.tries
         while transfer.position < size or size == 0:
             before = transfer.position
             try:
                 await self._continue(transfer)
                 return
             except TemporaryError as problem:
-                tries = self._patience.tries if transfer.position - before >= _PROGRESS else tries - 1
+                tries = self.patience.tries if transfer.position - before >= _PROGRESS else tries - 1
                 if not tries:
                     at = f" (after {transfer.position} of {size} bytes)" if transfer.position < size else ""
                     raise TransferError(f"{problem.message}{at}", hint=problem.hint) from problem
-                await self.pause(self._patience.tries - tries, problem.delay)
+                await self.pause(self.patience.tries - tries, problem.delay)
 
     async def _continue(self, transfer: Transfer) -> None:
         headers = {"Accept-Encoding": "identity"}
@@ -175,7 +214,7 @@ class Repository:
             while piece := await answer.piece():
                 transfer.take(piece)
             if transfer.position < transfer.size:
-                raise TemporaryError(f"{answer.url}: the blob ends too early")
+                raise TemporaryError(f"{answer.url.bare}: the blob ends too early")
 
     async def has_blob(self, digest: str) -> bool:
         """Whether the registry has this blob for this repository."""
@@ -195,12 +234,12 @@ class Repository:
     async def begin_upload(self, mount: str = "", source: str = "") -> Url | None:
         """Begin an upload: where to send the bytes. With `mount`, a digest that the repository `source` of the same
         registry has, None when the registry took it from there."""
-        query = f"?mount={mount}&from={source}" if mount else ""
+        query = f"?mount={mount}&from={source}" if source else ""
 
         async def ask() -> Url | None:
             async with await self._open("POST", f"/blobs/uploads/{query}") as answer:
                 await self._check(answer, f"an upload to {self.place}", {201, 202})
-                return None if answer.status == 201 and mount else self._location(answer)
+                return None if answer.status == 201 and source else self._location(answer)
 
         return await self.patiently(ask)
 
@@ -268,7 +307,7 @@ class Repository:
         if response.status in REDIRECTS and method in ("GET", "HEAD") and response.header("location"):
             async with response:
                 there = redirected(response.url, response.header("location"))
-            return await self._http.follow(method, there, headers or {})
+            return await self._http.follow(method, there, self._authorized(there, headers or {}))
         return response
 
     @property
@@ -276,15 +315,18 @@ class Repository:
         return f"/v2/{self.place.path}"
 
     async def _send(self, method: str, url: Url, headers: dict[str, str], body: Body | None) -> Response:
-        assert self._base is not None
-        if self._authorization and url.origin == self._base.origin:
-            if self._token is not None and not self._token.fresh:
-                self._authorization, self._token = "", None
-            else:
-                headers = {**headers, "Authorization": self._authorization}
-        response = await self._http.open(method, url, headers, body)
+        response = await self._http.open(method, url, self._authorized(url, headers), body)
         self._reached = True
         return response
+
+    def _authorized(self, url: Url, headers: dict[str, str]) -> dict[str, str]:
+        """The headers, with what we have to show where `url` is the registry's own."""
+        assert self._base is not None
+        if self._token is not None and not self._token.fresh:
+            self._authorization, self._token = "", None
+        if not self._authorization or url.origin != self._base.origin:
+            return headers
+        return {**headers, "Authorization": self._authorization}
 
     async def _answer(self, asked: list[auth.Challenge], response: Response) -> bool:
         """Get ready for a second try. False when there is nothing more to show."""
@@ -337,7 +379,7 @@ class Repository:
         try:
             async with await self._http.open("GET", secure):
                 return secure
-        except (UnencryptedError, TemporaryError) as problem:
+        except TransferError as problem:  # also of a proxy that can't connect us with a port nobody listens at
             plain = parse(f"http://{self.place.host}/v2/")
             try:
                 async with await self._http.open("GET", plain):
@@ -350,7 +392,7 @@ class Repository:
 
     async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do it, again after a pause where it failed for a passing reason."""
-        for attempt in range(1, self._patience.tries):
+        for attempt in range(1, self.patience.tries):
             try:
                 return await work()
             except TemporaryError as problem:
@@ -365,10 +407,10 @@ class Repository:
         Raises:
             TransferError: the server wants more patience than there is.
         """
-        grown = min(self._patience.first * 2 ** (attempt - 1), self._patience.most)
+        grown = min(self.patience.first * 2 ** (attempt - 1), self.patience.most)
         # Many clients that a server threw out together must not come back together.
         delay = wanted if wanted is not None else grown * random.uniform(0.75, 1.25)
-        if delay > self._patience.longest:
+        if delay > self.patience.longest:
             raise TransferError(f"{self.place.host} wants to be asked again in {delay:.0f} s", hint="try again then")
         self._waiting(delay)
         await trio.sleep(delay)
@@ -382,7 +424,7 @@ class Repository:
         said = await failures.said(answer)
         if answer.status == 404:
             raise NotFoundError(f"{what} not found: {said}")
-        message = f"{answer.url}: the server answers {said}"
+        message = f"{answer.url.bare}: the server answers {said}"
         if answer.status in failures.TEMPORARY:
             problem = TemporaryError(message, hint="try again later")
             problem.delay = failures.retry_after(answer.header("retry-after"))

@@ -134,10 +134,11 @@ class Http:
     async def follow(
         self, method: str, url: Url, headers: Mapping[str, str] = {}, body: Body | None = None
     ) -> Response:
-        """As `open`, through redirects: `headers` of the name Authorization stay with the origin they were meant for.
+        """As `open`, through redirects: `headers` of the name Authorization stay with the origin they were meant for,
+        and so does a body.
 
         Raises:
-            TransferError: as `open`; too many redirects.
+            TransferError: as `open`; too many redirects, or one to another origin with a body.
             InvalidError: a redirect to what is no URL, or from an encrypted connection to a plain one.
         """
         there = url
@@ -149,6 +150,9 @@ class Http:
                 return response
             async with response:
                 there = redirected(there, location)
+            if body is not None and there.origin != url.origin:
+                # It was meant for this server, and may be a secret: the request for a token has one in its form.
+                raise TransferError(f"{url} redirects to another server, {there}, what is sent to it alone")
         raise TransferError(f"{url} redirects more than {self.limits.redirects} times")
 
     async def _connection(self, url: Url) -> tuple[_Connection, bool]:
@@ -289,8 +293,7 @@ class _Connection:
         event = await self.event()
         while isinstance(event, h11.InformationalResponse):
             event = await self.event()
-        if not isinstance(event, h11.Response):
-            raise TemporaryError("the server closed the connection without an answer")
+        assert isinstance(event, h11.Response)
         return event
 
     async def _send(self, request: h11.Request, body: Body | None) -> None:
@@ -305,10 +308,13 @@ class _Connection:
                 await self._stream.send_all(data)
 
     async def event(self) -> h11.Event | type[h11.PAUSED]:
-        """The next piece of the answer."""
+        """The next piece of the answer. BrokenResourceError where the connection ended before there was one."""
         while (event := self._protocol.next_event()) is h11.NEED_DATA:
             with trio.fail_after(self._limits.silence):
-                self._protocol.receive_data(bytes(await self._stream.receive_some(_CHUNK)))
+                data = bytes(await self._stream.receive_some(_CHUNK))
+            if not data and self._protocol.their_state is h11.SEND_RESPONSE and not self._protocol.trailing_data[0]:
+                raise trio.BrokenResourceError("it was closed without an answer")
+            self._protocol.receive_data(data)
         return cast("h11.Event | type[h11.PAUSED]", event)
 
     def renew(self) -> bool:
@@ -372,11 +378,11 @@ def explained(url: Url) -> Iterator[None]:
     try:
         yield
     except trio.TooSlowError:
-        raise TemporaryError(f"{url}: the server does not answer in time", hint="try again later") from None
+        raise TemporaryError(f"{url.bare}: the server does not answer in time", hint="try again later") from None
     except h11.RemoteProtocolError as problem:
-        raise TemporaryError(f"{url}: the server broke off or does not speak HTTP ({problem})") from problem
+        raise TemporaryError(f"{url.bare}: the server broke off or does not speak HTTP ({problem})") from problem
     except (trio.BrokenResourceError, trio.ClosedResourceError) as problem:
-        raise TemporaryError(f"{url}: the connection broke ({_reason(problem)})") from problem
+        raise TemporaryError(f"{url.bare}: the connection broke ({_reason(problem)})") from problem
 
 
 def _reason(problem: BaseException) -> str:

@@ -51,8 +51,13 @@ class Url:
         """The value of an Authorization header for the credentials (RFC 7617), or empty."""
         return "Basic " + base64.b64encode(self.credentials.encode()).decode() if self.credentials else ""
 
+    @property
+    def bare(self) -> str:
+        """Without credentials and query: what a failure's line shows. Queries are long, and signed ones are secrets."""
+        return f"{self.scheme}://{self.authority}{self.target.partition('?')[0]}"
+
     def __str__(self) -> str:
-        """Without the credentials: this is what errors and histories show."""
+        """Without the credentials: this is what histories show."""
         return f"{self.scheme}://{self.authority}{self.target}"
 
 

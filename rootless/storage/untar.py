@@ -26,7 +26,7 @@ _PATH_MAX = 4096 - 2  # the container's "/" before it and the NUL behind it
 _WHITEOUT, _RESERVED, _OPAQUE = b".wh.", b".wh..wh.", b".wh..wh..opq"
 
 _STORE_FAULTS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 )
 
 
@@ -357,6 +357,7 @@ def _shown(name: bytes) -> str:
 
 def _explained(problem: OSError, name: bytes) -> RootlessError:
     if problem.errno in _STORE_FAULTS:
-        hint = "make room in the store's file system" if problem.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        full = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        hint = "make room in the store's file system, or name another store with --root" if full else ""
         return StoreError(f"{_shown(name)} can't be unpacked: {problem.strerror}", hint=hint)
     return InvalidError(f"the archive's entry {_shown(name)} can't be a file here: {problem.strerror}")

@@ -79,6 +79,23 @@ def test_containers_of_two_networks_do_not(networks: Rootless) -> None:
     assert "web" not in shown
 
 
+def test_many_start_at_once_on_a_network_that_nobody_was_on(networks: Rootless) -> None:
+    networks.ok("network", "create", "blue")
+    names = [f"c{number}" for number in range(6)]
+    starting = [networks.popen("run", "-d", "--name", n, "--network", "blue", IMAGE, "sleep", "60") for n in names]
+    assert [process.wait(60) for process in starting] == [0] * 6
+    assert len({address(networks, name, "blue") for name in names}) == 6
+    for name in names[1:]:
+        networks.ok("exec", "c0", "ping", "-c", "1", "-W", "3", name)
+
+
+def test_nobody_can_speak_for_the_name_server(networks: Rootless) -> None:
+    networks.ok("network", "create", "blue")
+    shown = networks.ok("run", "--rm", "--network", "blue", IMAGE, "sh", "-c", "ip neigh; ip route")
+    gateway = networks.ok("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "blue").strip()
+    assert f"{gateway} dev eth0 lladdr 02:42:" in shown and "PERMANENT" in shown
+
+
 def test_the_name_server_is_killed_and_nobody_notices(networks: Rootless) -> None:
     networks.ok("network", "create", "blue")
     serve(networks, "web", "blue")
@@ -145,6 +162,16 @@ def test_one_that_does_not_run_is_connected_at_its_start(networks: Rootless) -> 
     assert address(networks, "sleeper", "blue") == first
 
 
+def test_a_network_that_was_removed_meanwhile(networks: Rootless) -> None:
+    networks.ok("network", "create", "blue")
+    networks.ok("create", "--name", "sleeper", "--network", "blue", IMAGE, "true")
+    networks.ok("network", "rm", "blue")
+    done = networks("start", "sleeper")
+    assert (done.returncode, done.stderr) == (1, b"rootless: network blue not found\n")
+    networks.ok("network", "disconnect", "blue", "sleeper")
+    networks.ok("start", "-a", "sleeper")
+
+
 def test_an_internal_network_reaches_nothing_outside(networks: Rootless) -> None:
     networks.ok("network", "create", "--internal", "inner")
     serve(networks, "web", "inner")
@@ -205,7 +232,7 @@ def test_containers_that_must_not_reach_each_other(networks: Rootless) -> None:
     assert fetch(networks, "apart", "web") == ""
 
 
-@pytest.mark.parametrize("cycles", [10, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("cycles", [5, pytest.param(200, marks=pytest.mark.long)])
 def test_nothing_leaks(networks: Rootless, cycles: int) -> None:
     networks.ok("network", "create", "blue")
     networks.ok("run", "-d", "--name", "keeper", "--network", "blue", IMAGE, "sleep", "3600")

@@ -97,11 +97,12 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that certifies itself, and its key."""
+    """A certificate for 127.0.0.1 and far.invalid that certifies itself, and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     certificate, key = directory / "server.crt", directory / "server.key"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
+    names = "subjectAltName=IP:127.0.0.1,DNS:far.invalid"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext {names}"
     subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
     return certificate, key
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import Rootless
 from tests.images.conftest import contents, empty
+from tests.images.podman import podman_in
 from tests.storage.archives import Archive
 
 pytestmark = pytest.mark.usefixtures("nobody_at_home")
@@ -178,24 +179,8 @@ def test_a_layer_that_is_not_what_the_configuration_says(engine: Rootless) -> No
 
 def test_podman_loads_ours(engine: Rootless, tmp_path: Path) -> None:
     """podman takes a saved image for what it is: the same id."""
-    needs("podman")
     ids = fill(engine)
     engine.ok("save", "-o", str(tmp_path / "a.tar"), "two")
-    runtime = tmp_path / "run"
-    runtime.mkdir(mode=0o700)
-    podman = ["podman", "--root", tmp_path / "p", "--runroot", runtime, "--storage-driver", "vfs"]
-    environment = {**os.environ, "XDG_RUNTIME_DIR": str(runtime), "XDG_CONFIG_HOME": str(tmp_path / "c")}
-    del environment["CONTAINERS_REGISTRIES_CONF"]
-    done = subprocess.run([*podman, "load", "-i", tmp_path / "a.tar"], capture_output=True, env=environment)
-    if done.returncode and b"two" not in done.stdout:
-        pytest.skip(f"podman does not run here: {done.stderr.decode().strip().splitlines()[-1]}")
-    try:
-        found = subprocess.run(
-            [*podman, "images", "--no-trunc", "--format", "{{.ID}}"], capture_output=True, env=environment, check=True
-        )
-        assert found.stdout.decode().strip() == ids["two:latest"]
-    finally:
-        subprocess.run(["podman", "unshare", "rm", "-rf", tmp_path / "p"], env=environment, capture_output=True)
-        pause = runtime / "libpod/tmp/pause.pid"
-        if pause.exists():
-            os.kill(int(pause.read_text()), 9)
+    with podman_in(tmp_path, "--storage-driver=vfs") as podman:
+        assert "two" in podman("load", "-i", tmp_path / "a.tar")
+        assert podman("images", "--no-trunc", "--format", "{{.ID}}").strip() == ids["two:latest"]

@@ -318,7 +318,8 @@ def test_what_is_not_there(engine: Rootless, registry: DockerRegistry) -> None:
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.startswith(f"rootless: manifest for {registry.name('no/such:1')} not found: ".encode())
     done = engine("push", registry.name("no/such:1"))
-    assert (done.returncode, b"No such image" in done.stderr) == (1, True)
+    words = f"rootless: An image does not exist locally with the tag: {registry.name('no/such')}\n"
+    assert (done.returncode, done.stderr.decode()) == (1, words)
     done = engine("pull", "-q", "127.0.0.1:1/x")
     assert (done.returncode, done.stderr) == (1, b"rootless: 127.0.0.1:1 can't be reached: Connection refused\n")
     done = engine("pull", "some/UPPER")

@@ -140,7 +140,7 @@ def test_a_container_that_lost_its_layer(rootless: Rootless) -> None:
     rootless.ok("create", "--name", "poor", "busybox:latest", "true")
     try:
         assert rootless("system", "check").returncode == 0
-        container = next(iter(rootless.paths.containers.iterdir()))
+        container = rootless.paths.containers / rootless.containers()[0]
         (container / "upper").rename(container / "elsewhere")
         done = rootless("system", "check")
         assert (done.returncode, b"container poor: its writable layer is not there" in done.stdout) == (1, True)
