@@ -46,6 +46,7 @@ def import_(
             message=message or f"Imported from {_shown(source)}",
             platform=made_for,
         )
+    context.images.emit("import", image.id)
     click.echo(image.id)
 
 

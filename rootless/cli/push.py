@@ -35,6 +35,7 @@ def push(ctx: click.Context, name: str, all_tags: bool, quiet: bool, tls_verify:
     for each in _tags(context.images, wanted, all_tags):
         with progress.shown(sys.stdout, quiet=quiet) as tell:
             pushed = pushing.push(context.images, each, options, tell)
+        context.images.emit("push", each.familiar, each.familiar)
         line = f"{each.tag}: digest: {pushed.digest} size: {pushed.size}"
         click.echo(each.full if quiet else line)
 

@@ -110,6 +110,8 @@ def load(store: ImageStore, layers: Layers, source: BinaryIO) -> list[tuple[Imag
         loaded = [(_publish(store, document, names), names) for document, names in found]
         pinned = pin.digests
     garbage.discard(store, layers, pinned)
+    for image, names in loaded:
+        store.emit("load", image.id, str(names[0]) if names else "")
     return loaded
 
 

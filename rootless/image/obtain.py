@@ -63,4 +63,6 @@ def fetch(
     from . import pull
 
     wanted = shortnames.expand(text)
-    return pull.pull(store, idmap, wanted, options() if options is not None else pull.OPTIONS, tell)
+    pulled = pull.pull(store, idmap, wanted, options() if options is not None else pull.OPTIONS, tell)
+    store.emit("pull", pulled.name.familiar, pulled.name.familiar)
+    return pulled

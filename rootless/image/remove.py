@@ -86,6 +86,10 @@ def remove(store: ImageStore, text: str, uses: Uses, layers: Layers, *, force: b
         _carry_out(store, contents, [image] if gone else [], used, layers, freed, removed)
     if freed.problem is not None:
         raise freed.problem
+    for _ in removed.untagged:
+        store.emit("untag", image.id)
+    if image.id in removed.deleted:
+        store.emit("delete", image.id)
     return removed
 
 

@@ -41,6 +41,8 @@ def save(store: ImageStore, wanted: Sequence[str], sink: BinaryIO, form: Form = 
             pin.add(image.manifests[0].digest, image.id, *(layer.blob.digest for layer in image.layers))
             images.setdefault(image.id, (image, []))[1].extend(_named(image, text))
         _Writer(store, sink, list(images.values())).write(form)
+    for image_id in images:
+        store.emit("save", image_id)
 
 
 def _named(image: Image, text: str) -> list[Reference]:

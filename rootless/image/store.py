@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
-from .. import atomic, locks
+from .. import atomic, events, locks
 from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError
 from ..paths import Paths
 from ..storage import digest as digests
@@ -204,6 +204,11 @@ class ImageStore:
         """Let `name` lead to the image, whatever it led to before."""
         with self.changing() as contents:
             index.give(contents, name.tagged(), image.manifests[0])
+        self.emit("tag", image.id, str(name.tagged()))
+
+    def emit(self, action: str, identifier: str, name: str = "") -> None:
+        """Note what happened to an image, for `events`; the name is the id where there is no other."""
+        events.emit(self.paths, "image", action, identifier, {"name": name or identifier})
 
     def read_index(self, *, whole: bool = False) -> Index:
         """The index as it stands. It is replaced as a whole, so that no lock is needed to read it.

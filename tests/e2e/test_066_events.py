@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,17 @@ def test_bad_filters(rootless: Rootless, option: str, message: str) -> None:
     done = rootless("events", "--filter", option)
     assert done.returncode == 125
     assert message in done.stderr.decode()
+
+
+def test_images(rootless: Rootless, tmp_path: Path) -> None:
+    began = time.time()
+    image_id = rootless.ok("inspect", "-f", "{{.Id}}", IMAGE).strip()
+    rootless.ok("tag", IMAGE, "another:name")
+    rootless.ok("save", "-o", str(tmp_path / "image.tar"), "another:name")
+    rootless.ok("rmi", "another:name")
+    rootless.ok("load", "-i", str(tmp_path / "image.tar"))
+    rootless.ok("rmi", "another:name")
+    assert actions(rootless, began, "--filter", "type=image") == ["tag", "save", "untag", "load", "untag"]
+    assert actions(rootless, began, "--filter", "image=another:name") == ["tag", "load"]
+    shown = rootless.ok("system", "events", "--since", f"{began:.9f}", "--until", "0s", "--format", "{{.Actor.ID}}")
+    assert set(shown.split()) == {image_id}
