@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import trio
 import zstandard
 
 from tests.conftest import Rootless
@@ -229,6 +230,41 @@ def test_credentials_never_follow_a_redirect_to_another_host(engine: Rootless, f
     assert len(elsewhere.asked) == 2
     assert {header for _, header in elsewhere.asked} == {""}
     assert elsewhere.sent[layer_digests(manifest)[0]] > 0
+
+
+def test_a_body_is_sent_to_nobody_else(fake: FakeRegistry, nobody_at_home: Path) -> None:
+    """The request for a token may have a refresh token in its form: a redirect elsewhere does not take it along."""
+    from rootless.registry.http import Body, Http, TransferError
+    from rootless.registry.url import parse
+
+    elsewhere = FakeRegistry()
+    fake.twist = lambda handler: handler.reply(307, b"", ("Location", f"http://{elsewhere.host}/token")) is None
+
+    async def ask() -> None:
+        async with Http() as client:
+            await client.follow("POST", parse(f"http://{fake.host}/token"), {}, Body.of(b"refresh_token=secret"))
+
+    with pytest.raises(TransferError, match="redirects to another server"):
+        trio.run(ask)
+    elsewhere.close()
+    assert elsewhere.asked == []
+
+
+def test_a_redirect_within_the_registry_keeps_the_credentials(engine: Rootless, fake: FakeRegistry) -> None:
+    fake.add([archive()])
+
+    def twist(handler: Handler) -> bool:
+        if token(handler):
+            return True
+        if "/blobs/" not in handler.path or handler.path.startswith("/moved"):
+            handler.path = handler.path.removeprefix("/moved")
+            return False
+        handler.reply(307, b"", ("Location", f"/moved{handler.path}"))
+        return True
+
+    fake.twist = twist
+    engine.ok("pull", fake.name())
+    assert {header for path, header in fake.asked if path.startswith("/moved")} == {"Bearer t0k3n"}
 
 
 def test_two_pulls_at_once_download_once(engine: Rootless, fake: FakeRegistry) -> None:
