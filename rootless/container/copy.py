@@ -16,6 +16,7 @@ from .. import child, room
 from ..errors import ConflictError, NotFoundError, RootlessError, UsageError
 from ..idmap import IdMap
 from ..runtime import bundle, visit
+from ..runtime.sources import Sources
 from ..storage import drivers
 from ..storage.extract import Extractor, Policy
 from ..storage.pack import pack
@@ -158,6 +159,8 @@ class Copier:
             if state.status in ALIVE:
                 yield lambda work: visit.in_running(state, work)
                 return
+            sources = Sources(container, self._idmap)
+            sources.prepare()  # one that was never started may lack its volumes
             room_fd = room.open_room(container.paths, self._idmap)
             try:
                 order = visit.Resting(
@@ -165,7 +168,7 @@ class Copier:
                     driver=drivers.get(container.record.driver),
                     stack=bundle.layer_stack(container.record, self._idmap),
                     target=f"containers/{container.id}/root",
-                    plan=bundle.files_plan(container.record, self._idmap),
+                    plan=bundle.files_plan(container.record, self._idmap, sources.devices),
                     room=room_fd,
                 )
                 yield lambda work: visit.in_resting(order, work)

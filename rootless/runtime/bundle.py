@@ -198,16 +198,17 @@ def plan(
     return tuple(operations)
 
 
-def files_plan(record: Record, idmap: IdMap) -> tuple[rootfs.Operation, ...]:
+def files_plan(record: Record, idmap: IdMap, devices: dict[str, str]) -> tuple[rootfs.Operation, ...]:
     """What has files of its own in a container that does not run: volumes, binds, what the engine writes for it. A
     tmpfs would be gone with whoever looks.
 
     Args:
         idmap: of its user namespace.
+        devices: as in `assemble`.
     """
     names = sharing.donor(record.spec.network) or record.id
     own = [rootfs.Bind(f"containers/{names}/{name}", f"/etc/{name}") for name in ("resolv.conf", "hostname", "hosts")]
-    operations = mounting.by_depth(record, idmap, own, {})
+    operations = mounting.by_depth(record, idmap, own, devices)
     operations = [each for each in operations if not isinstance(each, tmpfs.Tmpfs)]
     if record.spec.read_only:
         operations.append(rootfs.ReadOnlyRoot())

@@ -79,6 +79,14 @@ def test_owners_with_and_without_a(rootless: Rootless) -> None:
     rootless.ok("rm", "-f", "cc")
 
 
+def test_into_a_volume_of_a_container_that_was_never_started(rootless: Rootless, tree: Path) -> None:
+    rootless.ok("create", "--name", "cc", "-v", "/data", IMAGE, "cat", "/data/file")
+    rootless.ok("cp", f"{tree}/file", "cc:/data/")
+    assert rootless.ok("start", "-a", "cc") == "text"
+    assert rootless.ok("diff", "cc").splitlines() == ["A /data"], "it lies in the volume, not in the container"
+    rootless.ok("rm", "-v", "cc")
+
+
 def test_links_at_the_ends(rootless: Rootless, tmp_path: Path) -> None:
     """A source link is copied as one, with -L what it leads to; one that leads out of the container leads nowhere."""
     script = f"ln -s /etc/passwd /l; ln -s {tmp_path} /out; sleep 100"
