@@ -27,7 +27,7 @@ def container_prune(ctx: click.Context, filters: tuple[str, ...], force: bool) -
     from ..container.prune import prune
 
     context: Context = ctx.obj
-    chosen = _Chosen(image_common.parse_filters(filters, FILTERS))
+    chosen = Chosen(image_common.parse_filters(filters, FILTERS))
     if not force and not confirmed("WARNING! This will remove all stopped containers."):
         return 0
     pruned = prune(context.engine, chosen)
@@ -39,7 +39,7 @@ def container_prune(ctx: click.Context, filters: tuple[str, ...], force: bool) -
     return 1 if pruned.failures else 0
 
 
-class _Chosen:
+class Chosen:
     """Which containers a prune takes, of those that don't run."""
 
     def __init__(self, filters: dict[str, list[str]]) -> None:

@@ -30,7 +30,7 @@ def image_prune(ctx: click.Context, everything: bool, filters: tuple[str, ...], 
     from ..image.remove import prune
 
     context: Context = ctx.obj
-    chosen: Callable[[Image], bool] = _Chosen(everything, image_common.parse_filters(filters, FILTERS))
+    chosen: Callable[[Image], bool] = Chosen(everything, image_common.parse_filters(filters, FILTERS))
     what = "images without at least one container associated to them" if everything else "dangling images"
     if not force and not confirmed(f"WARNING! This will remove all {what}."):
         return
@@ -42,7 +42,7 @@ def image_prune(ctx: click.Context, everything: bool, filters: tuple[str, ...], 
     click.echo(f"Total reclaimed space: {human_size(removed.size)}")
 
 
-class _Chosen:
+class Chosen:
     """Which images a prune takes."""
 
     def __init__(self, everything: bool, filters: dict[str, list[str]]) -> None:

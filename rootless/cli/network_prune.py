@@ -27,7 +27,7 @@ def network_prune(ctx: click.Context, /, filters: tuple[str, ...], force: bool) 
     from ..network.remove import prune
 
     context: Context = ctx.obj
-    chosen = _Chosen(image_common.parse_filters(filters, FILTERS))
+    chosen = Chosen(image_common.parse_filters(filters, FILTERS))
     if not force and not confirmed("WARNING! This will remove all custom networks not used by at least one container."):
         return 0
     context.containers.sweep()
@@ -39,7 +39,7 @@ def network_prune(ctx: click.Context, /, filters: tuple[str, ...], force: bool) 
     return 1 if failures else 0
 
 
-class _Chosen:
+class Chosen:
     """Which networks a prune takes, of those that nobody uses."""
 
     def __init__(self, filters: dict[str, list[str]]) -> None:

@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("rootless.cli.stop:stop", "Stop one or more running containers"),
     "system check": ("rootless.cli.system_check:system_check", "Verify the store"),
     "system df": ("rootless.cli.system_df:system_df", "Show disk usage"),
+    "system prune": ("rootless.cli.system_prune:system_prune", "Remove unused data"),
     "tag": ("rootless.cli.tag:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     "top": ("rootless.cli.top:top", "Display the running processes of a container"),
     "unpause": ("rootless.cli.stop:unpause", "Unpause all processes within one or more containers"),
@@ -128,7 +129,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "system": (
         "Manage the engine and its store",
-        {"check": "system check", "df": "system df", "events": "events", "info": "info"},
+        {"check": "system check", "df": "system df", "events": "events", "info": "info", "prune": "system prune"},
     ),
 }
 """Docker's groups: their help, and their words with the commands that these stand for."""

@@ -112,3 +112,21 @@ def test_wait_sees_a_kill(rootless: Rootless, victim: str) -> None:
     os.kill(json.loads((rootless.paths.names / "victim/state.json").read_text())[victim], signal.SIGKILL)
     assert waiter.communicate(timeout=10)[0] == b"137\n"
     rootless.ok("rm", "victim")
+
+
+def test_system_prune(rootless: Rootless) -> None:
+    """One command for what is stopped and what nobody uses; what runs, and its image, stays."""
+    rootless.ok("run", "--name", "ended", IMAGE, "true")
+    rootless.ok("run", "-d", "--name", "lives", IMAGE, "sleep", "600")
+    rootless.ok("network", "create", "unused")
+    try:
+        asked = rootless("system", "prune", stdin=b"n\n")
+        assert b"  - all stopped containers\n  - all networks not used by at least one container\n" in asked.stdout
+        assert rootless.ok("ps", "-aq").count("\n") == 2, "who says no keeps everything"
+        shown = rootless.ok("system", "prune", "-f")
+        assert "Deleted Containers:\n" in shown and "Deleted Networks:\nunused\n" in shown
+        assert "Total reclaimed space: " in shown
+        assert rootless.ok("ps", "-a", "--format", "{{.Names}}") == "lives\n"
+        assert rootless.ok("images", "-q", IMAGE)
+    finally:
+        rootless.ok("rm", "-f", "lives")
