@@ -92,7 +92,7 @@ def commit(
     if HOST in container.record.layers:
         raise ConflictError(
             f"container {container.name} has no image but the machine itself",
-            hint="`rootless diff` shows its changes, `rootless apply` makes them real",
+            hint="`rootless diff` shows its changes, `rootless cp` takes files out of it",
         )
     with pins.hold(store.paths) as pin:
         base = _base(store, container, pin)
