@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=StrEnum)
 
-FILTERS = ("ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status")
+FILTERS = ("ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status", "volume")
 
 
 class Health(StrEnum):
@@ -45,6 +45,7 @@ class Query:
         labels: `name` or `name=value`, all of which it must have.
         exit_codes: of its last run, when that is over.
         before, since: (creation time, id) of containers that it must be older or younger than.
+        volumes: names of volumes, or paths inside or outside at which one of its mounts is.
         images: ids.
     """
 
@@ -56,6 +57,7 @@ class Query:
     exit_codes: tuple[int, ...] = ()
     health: tuple[Health, ...] = ()
     networks: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
     before: tuple[tuple[str, str], ...] = ()
     since: tuple[tuple[str, str], ...] = ()
     images: frozenset[str] | None = None
@@ -80,6 +82,7 @@ class Query:
             (not self.ids or container.id.startswith(self.ids))
             and (not self.names or any(n.search(f"/{container.name}") or n.search(container.name) for n in self.names))
             and all(has_label(spec.labels, label) for label in self.labels)
+            and (not self.volumes or any(m.source in self.volumes or m.target in self.volumes for m in spec.mounts))
             and (not self.networks or any(name in self.networks for name in joined(spec)))
             and all(age < other for other in self.before)
             and all(age > other for other in self.since)
@@ -119,6 +122,7 @@ def parse(
         exit_codes=tuple(_exit_code(value) for value in filters.get("exited", ())),
         health=tuple(_member(Health, "health", "health", value) for value in filters.get("health", ())),
         networks=tuple(filters.get("network", ())),
+        volumes=tuple(filters.get("volume", ())),
         before=tuple(_age(containers, value) for value in filters.get("before", ())),
         since=tuple(_age(containers, value) for value in filters.get("since", ())),
     )

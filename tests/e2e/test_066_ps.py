@@ -79,6 +79,17 @@ def test_only_what_runs_and_the_last_ones(rootless: Rootless) -> None:
         rootless.ok("rm", "-f", *names)
 
 
+def test_by_what_is_mounted(rootless: Rootless, tmp_path: Path) -> None:
+    rootless.ok("create", "--name", "mounted", "-v", f"{tmp_path}:/inside", IMAGE)
+    rootless.ok("create", "--name", "plain", IMAGE)
+    try:
+        for value in str(tmp_path), "/inside":
+            assert rootless.ok("ps", "-a", "-f", f"volume={value}", "--format", "{{.Names}}") == "mounted\n"
+        assert rootless.ok("ps", "-a", "-f", "volume=nosuch", "-q") == ""
+    finally:
+        rootless.ok("rm", "mounted", "plain")
+
+
 def test_an_image_that_was_renamed_shows_as_its_id(rootless: Rootless, busybox_tar: Path) -> None:
     """The name that a container was made with may lead to another image today."""
     first = rootless.ok("import", "-m", "one", str(busybox_tar), "moving").strip()
