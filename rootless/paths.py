@@ -104,6 +104,16 @@ class Paths:
         return self.store / "cache"
 
     @property
+    def build_steps(self) -> Path:
+        """What the steps of earlier builds came to, a document each."""
+        return self.store / "build" / "steps"
+
+    @property
+    def build_mounts(self) -> Path:
+        """The directories of RUN --mount=type=cache."""
+        return self.store / "build" / "mounts"
+
+    @property
     def rooms(self) -> Path:
         """Who holds a descriptor on which user namespace (room.py)."""
         return self.run / "rooms"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("rootless.cli.attach:attach", "Attach local standard streams to a running container"),
+    "build": ("rootless.cli.build:build", "Build an image from a Dockerfile"),
     "commit": ("rootless.cli.commit:commit", "Create a new image from a container's changes"),
     "completion": ("rootless.cli.completion:completion", "Generate the autocompletion script for a shell"),
     "container prune": ("rootless.cli.container_prune:container_prune", "Remove all stopped containers"),
@@ -66,6 +67,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name to (module:attribute, help). A name with a space is a member of a group only."""
 
 GROUPS: dict[str, tuple[str, dict[str, str]]] = {
+    "builder": ("Manage builds", {"build": "build"}),
     "container": (
         "Manage containers",
         {
@@ -100,6 +102,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "image": (
         "Manage images",
         {
+            "build": "build",
             "history": "history",
             "import": "import",
             "inspect": "inspect",

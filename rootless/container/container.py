@@ -48,7 +48,9 @@ class Container:
         return self.record.spec
 
     def emit(self, action: str, **attributes: str) -> None:
-        """Note what happened to this container, for `events`."""
+        """Note what happened to this container, for `events`. A step of a build is no container to anybody else."""
+        if self.record.build:
+            return
         known = self.record.spec.labels | {"image": self.spec.image, "name": self.name}
         events.emit(self.paths, "container", action, self.id, known | attributes)
 

@@ -80,7 +80,7 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
         inherited = _inherited(engine, options.volumes_from)
         wanted = spec.build(options, image, image_name, container_id, inherited)
 
-        def make(monitor: int) -> tuple[Container, Hold]:
+        def make_now(monitor: int) -> tuple[Container, Hold]:
             record = Record(
                 id=container_id,
                 name=name or engine.containers.names.free(),
@@ -94,7 +94,7 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
             )
             return _make_with_volumes(engine, record, State(monitor=monitor))
 
-        yield make
+        yield make_now
 
 
 def _resolve_donors(engine: Engine, options: spec.Options) -> spec.Options:
@@ -144,11 +144,11 @@ def _make_with_volumes(engine: Engine, record: Record, state: State) -> tuple[Co
     """Those volumes that nobody named come after the container: a kill in between leaves none that nobody has."""
     mounts = record.spec.mounts
     if not any(mount.type == "volume" for mount in mounts):
-        return _make(engine, record, state)
+        return make(engine, record, state)
     volumes = Volumes(engine.paths)
     with volumes.using():
         volume_use.ensure(volumes, [mount for mount in mounts if not mount.anonymous])
-        container, hold = _make(engine, record, state)
+        container, hold = make(engine, record, state)
         try:
             volume_use.ensure(volumes, mounts)
         except BaseException:
@@ -158,8 +158,8 @@ def _make_with_volumes(engine: Engine, record: Record, state: State) -> tuple[Co
     return container, hold
 
 
-def _make(engine: Engine, record: Record, state: State) -> tuple[Container, Hold]:
-    """Put the container's directory together under tmp/ and publish it."""
+def make(engine: Engine, record: Record, state: State) -> tuple[Container, Hold]:
+    """Put the container's directory together under tmp/ and publish it, with its lock held."""
     draft = atomic.new_name(engine.paths.tmp, record.id)
     draft.mkdir(mode=0o700, parents=True)
     try:

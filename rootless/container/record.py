@@ -149,6 +149,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         owners: how the writable layer keeps them: as real ids (`mapped`), or written down beside inodes that all belong
             to the caller (`owned`).
         size: how many bytes the writable layer may hold; 0 for no limit.
+        build: it is a step of a build: listings leave it out.
     """
 
     id: str
@@ -160,6 +161,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     idmap: str
     owners: Owners = "mapped"
     size: int = 0
+    build: bool = False
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

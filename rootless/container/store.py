@@ -131,7 +131,7 @@ class Containers:
         self.survey()
 
     def survey(self, on_damage: Callable[[StoreError], None] | None = None) -> list[tuple[Container, State]]:
-        """Every readable container with its true state, the newest first, after a sweep.
+        """Every readable container with its true state, the newest first, after a sweep; without the steps of builds.
 
         Each document is read once, and a lock is tried only where a document tells of something to look after: this is
         the way of `ps`, which may have a thousand to show.
@@ -154,7 +154,8 @@ class Containers:
                 self.sweep_one(container_id)
                 if not container.directory.exists():
                     continue
-            found.append((container, state))
+            if not container.record.build:
+                found.append((container, state))
         self.names.sweep(container.name for container, _ in found)
         sweep_drafts(self.paths.tmp, self._room)
         room.sweep(self.paths)

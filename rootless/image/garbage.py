@@ -18,6 +18,7 @@ from ..storage.layers import Layers
 from . import documents, layout, partial, pins, spec
 from .pins import Pin
 from .spec import Descriptor, Index, Manifest
+from .steps import Kept, Steps
 from .store import Image, ImageStore
 
 GRACE = 3600
@@ -26,8 +27,8 @@ last, and knows nothing of our pins."""
 
 
 def referenced(store: ImageStore, contents: Index) -> set[str]:
-    """Digests of all blobs that the index leads to, at any depth."""
-    marked: set[str] = set()
+    """Digests of all blobs that the index leads to, at any depth, and of the layers that builds may use again."""
+    marked = {kept.step.layer.digest for kept in Steps(store.paths).all()}
     for entry in contents.manifests:
         _mark(store, entry, marked)
         # `name@digest` may name an original manifest that the listed one was made from.
@@ -153,6 +154,22 @@ def sweep(store: ImageStore, contents: Index, used: set[str], layers: Layers, fr
     freed.size += partial.sweep(store.paths, GRACE)
 
 
+def forget_steps(
+    store: ImageStore, contents: Index, forgotten: Iterable[Kept], used: set[str], layers: Layers, freed: Freed
+) -> None:
+    """Forget what steps of builds came to, and take away what they alone needed. The caller holds the index's lock."""
+    steps, gone = Steps(store.paths), list(forgotten)
+    for kept in gone:
+        steps.forget(kept.key)
+    pinned = pins.pinned(store.paths)
+    needed, needed_chains = referenced(store, contents) | pinned, _chains(store, contents) | pinned | used
+    for kept in gone:
+        if kept.step.chain_id not in needed_chains:
+            _drop_layer(layers, kept.step.chain_id, freed)
+        if kept.step.layer.digest not in needed:
+            _drop_blob(store, kept.step.layer.digest, freed)
+
+
 def _drop_layer(layers: Layers, chain_id: str, freed: Freed) -> None:
     try:
         layers.remove(chain_id)
@@ -169,7 +186,8 @@ def _drop_blob(store: ImageStore, digest: str, freed: Freed) -> None:
 
 
 def _chains(store: ImageStore, contents: Index) -> set[str]:
-    return {chain_id for image in store.images_in(contents) for chain_id in image.chain_ids}
+    found = {chain_id for image in store.images_in(contents) for chain_id in image.chain_ids}
+    return found | {kept.step.chain_id for kept in Steps(store.paths).all()}
 
 
 def blobs(store: ImageStore) -> Iterator[str]:

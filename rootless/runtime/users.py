@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,21 +28,33 @@ class User:
     home: str
 
 
-def look_up(user: str, group_add: Sequence[str], idmap: IdMap, root: str = "/") -> User:
+Opened = Callable[[str], int]
+"""Gives a descriptor on the file of an absolute path. OSError when there is none."""
+
+
+def _open(path: str) -> int:
+    # Without O_NONBLOCK a fifo of this name would stop the start for ever.
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def look_up(user: str, group_add: Sequence[str], idmap: IdMap, opened: Opened = _open) -> User:
     """The user named by `--user` (empty: root) and `--group-add`, by the rules of Docker's engine.
 
     A name must be found; a number need not be. With a group named, the user's supplementary groups are left out.
+
+    Args:
+        opened: how the image's files are opened, where `/` is not its root.
 
     Raises:
         NotFoundError: no such user or group in the image.
         UnavailableError: the id exists but the id map has no place for it.
     """
     name, _, group = user.partition(":")
-    found = _user(name or "0", root)
+    found = _user(name or "0", opened)
     # With one id setgroups(2) has been given up: what the image's group file adds for root has to be left out.
-    groups = list(_supplementary(found, root)) if not group and not idmap.single else []
-    gid = _group(group, root) if group else found.gid
-    groups += [_group(text, root) for text in group_add]
+    groups = list(_supplementary(found, opened)) if not group and not idmap.single else []
+    gid = _group(group, opened) if group else found.gid
+    groups += [_group(text, opened) for text in group_add]
     # The primary group among them: it is kept when a set-group-id program changes the other (CVE-2022-36109).
     result = User(found.uid, gid, tuple(dict.fromkeys([gid, *groups])), found.home)
     _require(result, user or "0", idmap)
@@ -56,9 +68,9 @@ def add(accounts: tuple[str, str], root: str = "/") -> None:
     """
     for name, line in zip(("passwd", "group"), accounts, strict=True):
         path = f"{root}/etc/{name}"
-        if line and all(fields[2:3] != [line.split(":")[2]] for fields in _lines(path)):
+        if line and all(fields[2:3] != [line.split(":")[2]] for fields in _lines(_open, path)):
             with suppress(OSError):
-                # Not O_CREAT, and no fifo or link of the image's: see `_lines`.
+                # Not O_CREAT, and no fifo or link of the image's: see `_open`.
                 fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
                 with open(fd, "r+b") as file:
                     if stat.S_ISREG(os.fstat(fd).st_mode):
@@ -83,9 +95,9 @@ class _Account:
     home: str
 
 
-def _user(text: str, root: str) -> _Account:
+def _user(text: str, opened: Opened) -> _Account:
     number = _number(text)
-    for fields in _lines(f"{root}/etc/passwd"):
+    for fields in _lines(opened, "/etc/passwd"):
         if len(fields) < 6:
             continue
         uid, gid = _number(fields[2]), _number(fields[3])
@@ -96,9 +108,9 @@ def _user(text: str, root: str) -> _Account:
     return _Account("", number, 0, "/")
 
 
-def _group(text: str, root: str) -> int:
+def _group(text: str, opened: Opened) -> int:
     number = _number(text)
-    for fields in _lines(f"{root}/etc/group"):
+    for fields in _lines(opened, "/etc/group"):
         gid = _number(fields[2]) if len(fields) > 2 else None
         if gid is not None and (fields[0] == text or gid == number):
             return gid
@@ -107,8 +119,8 @@ def _group(text: str, root: str) -> int:
     return number
 
 
-def _supplementary(user: _Account, root: str) -> Iterator[int]:
-    for fields in _lines(f"{root}/etc/group"):
+def _supplementary(user: _Account, opened: Opened) -> Iterator[int]:
+    for fields in _lines(opened, "/etc/group"):
         gid = _number(fields[2]) if len(fields) > 3 else None
         if gid is not None and user.name and user.name in fields[3].split(","):
             yield gid
@@ -120,11 +132,10 @@ def _number(text: str) -> int | None:
     return None
 
 
-def _lines(path: str) -> Iterator[list[str]]:
+def _lines(opened: Opened, path: str) -> Iterator[list[str]]:
     """The colon-separated lines of a file that may be missing, huge, or no file at all."""
     try:
-        # Without O_NONBLOCK a fifo of this name would stop the start for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = opened(path)
     except OSError:
         return
     with open(fd, "rb") as file:

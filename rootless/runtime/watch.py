@@ -77,7 +77,7 @@ class Watch:
         if quiet.ended(at_most=PATIENCE_MS if busy else None):
             self.stopped, self.waiting = quiet.stopped, quiet.waiting
             quiet.hang_up()
-            self.code = self._reap()
+            self.code = reap(self.running, self._end_others)
             rest = self._read_rest()
             self._close_log()
             note(self)
@@ -89,7 +89,7 @@ class Watch:
 
     def _attend(self, stdin: bool, monitor: Monitor, quiet: Quiet, note: Callable[[Watch], None]) -> None:
         def ended() -> None:
-            self.code = self._reap()
+            self.code = reap(self.running, self._end_others)
             self._close_log()
             self.stopped = monitor.stopped
             if monitor.server_lost:
@@ -99,20 +99,6 @@ class Watch:
         monitor.run(self.attached[0] if self.attached else None, quiet, stdin=stdin, ended=ended)
         self.attached = [client.connection for client in monitor.clients if not client.gone]
         self.waiting = monitor.waiting
-
-    def _reap(self) -> int:
-        """The exit code of the process, which has ended; its file system's process ends as well."""
-        running = self.running
-        status = end(running.pid, running.pidfd)
-        if self._end_others is not None:
-            self._end_others()
-        close(*running.namespaces.values())  # our hold on the mount namespace would keep the mount, and its server
-        if running.server:
-            # It ends by itself when the container's mount namespace, and with it the mount, is gone.
-            ended_within(running.server_pidfd, SERVER_TIMEOUT_MS)
-            end(running.server, running.server_pidfd)
-        code = os.waitstatus_to_exitcode(status)
-        return code if code >= 0 else 128 - code
 
     def _read_rest(self) -> list[tuple[int, bytes]]:
         """What was written and not yet read. Nobody can write any more: the pid namespace is gone."""
@@ -147,3 +133,21 @@ class Watch:
             with suppress(OSError):
                 client.send(stream.Exited(self.code, self.error))
             client.close()
+
+
+def reap(running: Running, end_others: Callable[[], None] | None = None) -> int:
+    """The exit code of a process that has ended, or is ended now; its file system's process ends as well.
+
+    Args:
+        end_others: ends what it has left in a pid namespace that is not its own.
+    """
+    status = end(running.pid, running.pidfd)
+    if end_others is not None:
+        end_others()
+    close(*running.namespaces.values())  # our hold on the mount namespace would keep the mount, and its server
+    if running.server:
+        # It ends by itself when the container's mount namespace, and with it the mount, is gone.
+        ended_within(running.server_pidfd, SERVER_TIMEOUT_MS)
+        end(running.server, running.server_pidfd)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code

@@ -18,6 +18,7 @@ import pytest
 from rootless.container.record import decode_record, decode_state, merge
 from rootless.image import documents, layout, spec
 from rootless.image.documents import Document
+from rootless.image.steps import Step
 from rootless.image.store import ImageStore
 from rootless.network.record import decode_leases, decode_network
 from rootless.paths import Paths
@@ -30,6 +31,7 @@ CONTAINER = "containers/e7b3b2c1a0f94d6d8b5a4c3e2f1d0c9b8a7f6e5d4c3b2a1908f7e6d5
 MANIFEST = "blobs/sha256/19b88f9c9d7bfee88c70ece7ebbda1e1d2489c7099f2e5cf4f7f7d434ece6da2"
 CONFIG = "blobs/sha256/452fa07b87d5afc5b9a66dbe94357058cdc0ee9bdbdd2ce38d51e474267306b2"
 NETWORK, LEASES = "networks/blue.json", "networks/blue.leases"
+STEP = f"build/steps/{'5e' * 32}.json"
 OWNERS = "layers/1bccf10afce5c1ffe31381419930ad565c1436eaeb1ca680494b0663e0028419/owners.jsonl"
 
 
@@ -63,6 +65,7 @@ WAYS: dict[str, Callable[[Path], bytes]] = {
     f"{CONTAINER}/state.json": _state,
     NETWORK: _network,
     LEASES: _leases,
+    STEP: _document(Step),
     OWNERS: lambda path: ownerfile.dump(ownerfile.load(path)),
 }
 

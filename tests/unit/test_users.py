@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ huge:x:99999999999999999999:0::/:
 neg:x:-5:0::/:
 """
 GROUP = "root:x:0:\nwebs:x:34:web\naudio:x:29:web,root\nbad:x:zz:web\nshort:x\n"
+
+
+def below(root: str) -> Callable[[str], int]:
+    return lambda path: os.open(root + path, os.O_RDONLY | os.O_NONBLOCK)
 
 
 @pytest.fixture
@@ -47,46 +52,46 @@ def root(tmp_path: Path) -> str:
     ],
 )
 def test_as_docker_resolves_them(root: str, text: str, expected: User) -> None:
-    assert look_up(text, (), RANGE, root) == expected
+    assert look_up(text, (), RANGE, below(root)) == expected
 
 
 @pytest.mark.parametrize("text", ["nobody", "huge", "neg", "-1", "we b"])
 def test_unknown_users(root: str, text: str) -> None:
     with pytest.raises(NotFoundError, match="unable to find user .*: no matching entries in passwd file"):
-        look_up(text, (), RANGE, root)
+        look_up(text, (), RANGE, below(root))
 
 
 def test_unknown_group(root: str) -> None:
     with pytest.raises(NotFoundError, match="unable to find group nope"):
-        look_up("web:nope", (), RANGE, root)
+        look_up("web:nope", (), RANGE, below(root))
 
 
 def test_added_groups_come_last_and_once(root: str) -> None:
-    assert look_up("web", ("audio", "12"), RANGE, root).groups == (34, 29, 12)
+    assert look_up("web", ("audio", "12"), RANGE, below(root)).groups == (34, 29, 12)
 
 
 def test_an_id_outside_the_map_is_refused_before_the_kernel_says_einval(root: str) -> None:
     with pytest.raises(UnavailableError, match="outside the container's ids"):
-        look_up("far", (), RANGE, root)
+        look_up("far", (), RANGE, below(root))
 
 
 def test_with_one_id_only_root_can_be(root: str) -> None:
     with pytest.raises(UnavailableError, match="more ids than the one there is; no subordinate ids"):
-        look_up("web", (), ONE, root)
+        look_up("web", (), ONE, below(root))
 
 
 def test_with_one_id_roots_other_groups_are_left_out(root: str) -> None:
     """Alpine's root is in ten groups; that must not keep it from running."""
-    assert look_up("", (), ONE, root) == User(0, 0, (0,), "/root")
+    assert look_up("", (), ONE, below(root)) == User(0, 0, (0,), "/root")
     with pytest.raises(UnavailableError):
-        look_up("", ("audio",), ONE, root)
+        look_up("", ("audio",), ONE, below(root))
 
 
 def test_a_fifo_in_the_place_of_passwd_does_not_hang(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     os.mkfifo(tmp_path / "etc/passwd")
-    assert look_up("0", (), RANGE, str(tmp_path)) == User(0, 0, (0,), "/")
+    assert look_up("0", (), RANGE, below(str(tmp_path))) == User(0, 0, (0,), "/")
 
 
 def test_no_files_at_all(tmp_path: Path) -> None:
-    assert look_up("", (), RANGE, str(tmp_path)) == User(0, 0, (0,), "/")
+    assert look_up("", (), RANGE, below(str(tmp_path))) == User(0, 0, (0,), "/")

@@ -1,0 +1,40 @@
+"""What a build is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..image.reference import Reference
+from ..image.spec import Platform
+from .secrets import Agent, Secret
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of a build, read and checked.
+
+    Attributes:
+        names: what the image shall be called; empty for no name.
+        network: of each RUN that says nothing else.
+        epoch: SOURCE_DATE_EPOCH, in seconds since 1970; None without.
+        pull: get the base images even if they are here.
+        cache_from: images whose steps may be used.
+        add_hosts: `NAME:ADDRESS` for /etc/hosts of each RUN.
+    """
+
+    platform: Platform
+    names: tuple[Reference, ...] = ()
+    arguments: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    target: str = ""
+    network: str = "default"
+    epoch: int | None = None
+    no_cache: bool = False
+    pull: bool = False
+    squash: bool = False
+    secrets: dict[str, Secret] = field(default_factory=dict)
+    agents: dict[str, Agent] = field(default_factory=dict)
+    cache_from: tuple[str, ...] = ()
+    add_hosts: tuple[str, ...] = ()
+    iidfile: Path | None = None

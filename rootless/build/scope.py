@@ -1,0 +1,122 @@
+"""The variables of a build: which ARG and ENV are in sight at an instruction, and with which values.
+
+Docker's Dockerfile reference, "ARG": an ARG before the first FROM is for FROM lines, and for those stages that declare
+it again; one in a stage holds from its line to the stage's end; ENV goes before ARG of the same name. Some are there
+without being declared: the proxies everywhere, the platforms in FROM lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..image.spec import Platform
+from .expand import Expander
+from .instructions import Arg, Argument
+
+PROXIES = frozenset(
+    name
+    for stem in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+    for name in (stem, stem.lower())
+)
+"""Given to every RUN when `--build-arg` sets them; they change neither the cache nor the history unless declared."""
+
+EPOCH = "SOURCE_DATE_EPOCH"
+_QUIET = frozenset({EPOCH, *PROXIES})
+
+
+@dataclass
+class BuildArguments:
+    """What `--build-arg` gave.
+
+    Attributes:
+        declared: the names that some instruction has asked for.
+    """
+
+    given: Mapping[str, str]
+    declared: set[str] = field(default_factory=set)
+
+    def unused(self) -> list[str]:
+        """The names that nothing asked for: probably misspelt."""
+        return sorted(name for name in self.given if name not in self.declared and name not in _QUIET)
+
+
+def platforms(target: Platform, build: Platform, stage: str) -> dict[str, str]:
+    """The platform arguments (Dockerfile reference, "Automatic platform ARGs in the global scope")."""
+    found = {"TARGETSTAGE": stage or "default"}
+    for prefix, platform in ("TARGET", target), ("BUILD", build):
+        found[f"{prefix}PLATFORM"] = platform_text(platform)
+        found[f"{prefix}OS"] = platform.os
+        found[f"{prefix}ARCH"] = platform.architecture
+        found[f"{prefix}VARIANT"] = platform.variant
+    return found
+
+
+def platform_text(platform: Platform) -> str:
+    """`linux/arm/v7`."""
+    return "/".join(filter(None, (platform.os, platform.architecture, platform.variant)))
+
+
+class GlobalScope:
+    """The arguments before the first FROM."""
+
+    def __init__(self, arguments: Sequence[Arg], build: BuildArguments, automatic: dict[str, str], escape: str) -> None:
+        self.build = build
+        self.automatic = automatic
+        self.escape = escape
+        self.values: dict[str, str] = {}
+        for instruction in arguments:
+            for argument in instruction.expanded(self.expander()).arguments:
+                self._declare(argument)
+
+    def _declare(self, argument: Argument) -> None:
+        self.build.declared.add(argument.name)
+        value = self.build.given.get(argument.name, argument.value)
+        if value is None:
+            value = self.automatic.get(argument.name)
+        if value is not None:
+            self.values[argument.name] = value
+
+    def expander(self) -> Expander:
+        """For FROM lines."""
+        return Expander(self.automatic | self.values, escape=self.escape)
+
+
+class StageScope:
+    """The variables of one stage as its instructions go by.
+
+    Attributes:
+        arguments: those declared so far, in order.
+        environment: the image's.
+    """
+
+    def __init__(self, outer: GlobalScope, environment: Sequence[str]) -> None:
+        self._outer = outer
+        self.arguments: dict[str, str] = {}
+        self.environment = dict(item.partition("=")[::2] for item in environment)
+
+    def declare(self, argument: Argument) -> str | None:
+        """An ARG of the stage. Its value, None when it has none."""
+        outer = self._outer
+        outer.build.declared.add(argument.name)
+        value = outer.build.given.get(argument.name)
+        if value is None:
+            value = argument.value
+        if value is None:
+            value = outer.values.get(argument.name, outer.automatic.get(argument.name))
+        if value is not None:
+            self.arguments[argument.name] = value
+        return value
+
+    def expander(self) -> Expander:
+        """For the instructions of the stage."""
+        return Expander(self.arguments | self.environment, escape=self._outer.escape)
+
+    def visible(self) -> dict[str, str]:
+        """The arguments that a RUN gets as variables, because no ENV has taken their place."""
+        return {name: value for name, value in self.arguments.items() if name not in self.environment}
+
+    def proxies(self) -> dict[str, str]:
+        """The proxies that a RUN gets without a declaration."""
+        known = self.arguments.keys() | self.environment.keys()
+        return {name: value for name, value in self._outer.build.given.items() if name in PROXIES - known}

@@ -1,0 +1,181 @@
+"""`rootless build`, also `rootless image build` and `rootless builder build`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import NotFoundError, RootlessError, UsageError
+from .context import Context
+from .obtain import Wanted, obtain
+from .options import Command
+from .registry_options import platform_option, registry_options
+
+if TYPE_CHECKING:
+    from ..build.request import Request
+    from ..image.store import Image
+
+NETWORKS = ("default", "none", "host")
+
+
+@click.command(cls=Command, at_least=1, at_most=1, short_help="Build an image from a Dockerfile")
+@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="Name and optionally a tag of the image")
+@click.option("-f", "--file", default="", metavar="FILE", help='Name of the Dockerfile (default "PATH/Dockerfile")')
+@click.option("--build-arg", "arguments", multiple=True, metavar="NAME[=VALUE]", help="Set build-time variables")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Set metadata for an image")
+@click.option("--target", default="", metavar="STAGE", help="Set the target build stage to build")
+@click.option("--network", default="default", metavar="MODE", help='Set the networking mode of RUN ("default")')
+@click.option("--no-cache", is_flag=True, help="Do not use cache when building the image")
+@click.option("--pull", is_flag=True, help="Always attempt to pull all referenced images")
+@click.option("-q", "--quiet", is_flag=True, help="Suppress the build output and print image ID on success")
+@click.option(
+    "--progress", type=click.Choice(["auto", "plain", "tty"]), default="auto", help="Set type of progress output"
+)
+@click.option("--iidfile", default="", metavar="FILE", help="Write the image ID to a file")
+@platform_option
+@registry_options
+@click.argument("context", required=False, metavar="PATH|ARCHIVE|-")
+@click.pass_context
+def build(
+    ctx: click.Context,
+    /,
+    context: str,
+    file: str,
+    quiet: bool,
+    progress: str,
+    iidfile: str,
+    tls_verify: bool | None,
+    authfile: str,
+    **given: Any,
+) -> None:
+    """Build an image from the Dockerfile and the files of a context: a directory, an archive, or - for what comes on
+    standard input."""
+    from ..build.build import Build
+    from ..build.builder import StepError
+    from ..build.context import open_context
+    from . import build_progress
+
+    here: Context = ctx.obj
+    request = _request(given)
+    wanted = Wanted("always" if request.pull else "missing", quiet, given["platform"], tls_verify, authfile)
+    store = here.images
+    here.containers.sweep()  # what a killed build has left
+
+    def image(name: str, platform: str) -> Image:
+        return _image(here, wanted, name, platform)
+
+    with (
+        open_context(context, file=file, stdin=_stdin(), directory=store.paths.tmp) as opened,
+        build_progress.display(progress, sys.stderr, quiet=quiet) as display,
+    ):
+        made = Build(here.engine, request, opened, image, display)
+        try:
+            found = made.run(display.tick)
+        except StepError as problem:
+            problem.picture = "\n".join(filter(None, (display.failed(problem.vertex), problem.picture)))
+            raise
+    if iidfile:
+        _write_id(iidfile, found.id)
+    if quiet:
+        click.echo(found.id)
+
+
+def _request(given: dict[str, Any]) -> Request:
+    """The options as the build takes them.
+
+    Raises:
+        UsageError, InvalidError: one of them makes no sense.
+    """
+    from ..build.request import Request
+    from ..build.scope import EPOCH
+    from ..image import spec
+
+    arguments = _arguments(given["arguments"])
+    if given["network"] not in NETWORKS:
+        raise UsageError(
+            f"unsupported network mode {given['network']!r} for a build", hint=f"one of {', '.join(NETWORKS)}"
+        )
+    return Request(
+        platform=spec.parse_platform(given["platform"]) if given["platform"] else spec.host_platform(),
+        names=tuple(_name(text) for text in given["tags"]),
+        arguments=arguments,
+        labels=_labels(given["labels"]),
+        target=given["target"],
+        network=given["network"],
+        epoch=_epoch(arguments.get(EPOCH, os.environ.get(EPOCH, ""))),
+        no_cache=given["no_cache"],
+        pull=given["pull"],
+    )
+
+
+def _name(text: str) -> Any:
+    from ..image import reference
+
+    name = reference.parse(text).tagged()
+    if name.digest:
+        raise UsageError(f"invalid tag {text!r}: a digest can't be given to an image", hint="as NAME:TAG")
+    return name
+
+
+def _arguments(given: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=VALUE`, and for `NAME` what the environment has; a name that it hasn't is left out, as in Docker."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise UsageError(f"invalid build argument {text!r}", hint="as NAME=VALUE")
+        if equals:
+            found[name] = value
+        elif name in os.environ:
+            found[name] = os.environ[name]
+    return found
+
+
+def _labels(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    if any(not name for name, _, _ in pairs):
+        raise UsageError("invalid label: its name is empty", hint="as NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def _epoch(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 13):
+        raise UsageError(f"SOURCE_DATE_EPOCH is {text!r}", hint="it should be a number of seconds since 1970")
+    return int(text)
+
+
+def _image(here: Context, wanted: Wanted, name: str, platform: str) -> Image:
+    """An image for the build, pulled if it is not here, or not for this platform."""
+    from dataclasses import replace
+
+    from ..image import spec
+
+    platform = platform or wanted.platform
+    if wanted.pull != "always":
+        try:
+            found = here.images.resolve(name)
+        except NotFoundError:
+            pass
+        else:
+            made_for = spec.parse_platform(platform) if platform else None
+            if made_for is None or (made_for.os, made_for.architecture) == (found.config.os, found.config.architecture):
+                return found
+    obtain(here, name, replace(wanted, platform=platform))
+    return here.images.resolve(name)
+
+
+def _stdin() -> Any:
+    return sys.stdin.buffer if sys.stdin is not None else None
+
+
+def _write_id(iidfile: str, image_id: str) -> None:
+    try:
+        Path(iidfile).write_text(image_id)
+    except OSError as problem:
+        raise RootlessError(f"--iidfile {iidfile}: {problem.strerror}") from problem
