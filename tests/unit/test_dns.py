@@ -183,13 +183,14 @@ def test_it_ends_with_the_last_monitor(tmp_path: Path, monkeypatch: pytest.Monke
     paths.rooms.mkdir()
     place = tmp_path / "control"
     monkeypatch.setattr(names, "control_path", lambda *_: place)
+    monkeypatch.chdir(tmp_path)  # the path of a socket has 108 bytes
 
     async def main() -> None:
         control, datagrams, stream = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET), *socket.socketpair()
-        control.bind(str(place))
+        control.bind(place.name)
         control.listen()
         first, second = (socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2))
-        first.connect(str(place))
+        first.connect(place.name)
         server = Server(paths, "tag")
         monkeypatch.setattr(server, "_serve_datagrams", _never)
         monkeypatch.setattr(server, "_serve_stream", _never)
@@ -197,7 +198,7 @@ def test_it_ends_with_the_last_monitor(tmp_path: Path, monkeypatch: pytest.Monke
             nursery.start_soon(server.run, control, datagrams, stream)
             await trio.sleep(0.5)
             assert place.exists()
-            second.connect(str(place))
+            second.connect(place.name)
             first.close()
             await trio.sleep(0.5)
             assert place.exists()
