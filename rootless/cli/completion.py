@@ -37,6 +37,10 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "network disconnect": ("network", "container"),
     "network inspect": ("network", "..."),
     "network rm": ("network", "..."),
+    "volume export": ("volume",),
+    "volume import": ("volume", "file"),
+    "volume inspect": ("volume", "..."),
+    "volume rm": ("volume", "..."),
     "pause": ("running", "..."),
     "pull": ("image",),
     "push": ("image",),
@@ -64,6 +68,7 @@ OPTIONS: dict[str, str] = {
     "--label-file": "file",
     "--log-driver": "log driver",
     "--network": "network",
+    "--volumes-from": "container",
     "--output": "file",
     "--restart": "restart policy",
     "--root": "dir",
@@ -167,9 +172,11 @@ def _candidates(kind: str, paths: Paths, incomplete: str) -> Iterable[str]:
     if kind in ("container", *STATES):
         return _containers(paths, STATES.get(kind), incomplete)
     if kind == "object":
-        return (*_containers(paths, None, incomplete), *_images(paths), *_networks(paths))
+        return (*_containers(paths, None, incomplete), *_images(paths), *_networks(paths), *_volumes(paths))
     if kind == "network":
         return ("bridge", "host", "none", *_networks(paths))
+    if kind == "volume":
+        return _volumes(paths)
     if kind == "image":
         return _images(paths)
     if kind == "repository":
@@ -193,6 +200,12 @@ def _status(paths: Paths, name: str) -> str:
     data = (paths.names / name / "state.json").read_bytes()
     match = re.search(rb'"status":\s*"([a-z]+)"', data)
     return match[1].decode() if match else ""
+
+
+def _volumes(paths: Paths) -> Iterable[str]:
+    from ..volumes.store import Volumes
+
+    return (volume.name for volume in Volumes(paths).all())
 
 
 def _images(paths: Paths) -> Iterator[str]:
@@ -226,5 +239,5 @@ _WORDS: dict[str, Callable[[], Iterable[str]]] = {
     "shell": lambda: SCRIPTS,
     "signal": _signals,
     "storage driver": lambda: ("auto", "cow", "fuse-overlayfs", "overlay"),
-    "type": lambda: ("container", "image", "network"),
+    "type": lambda: ("container", "image", "network", "volume"),
 }

@@ -20,7 +20,7 @@ from .options import Command
 POLL = 0.1
 """Seconds between two looks at the file."""
 
-FILTERS = ("container", "event", "image", "label", "network", "type")
+FILTERS = ("container", "event", "image", "label", "network", "type", "volume")
 
 
 @click.command(cls=Command, at_most=0, short_help="Get real time events from the engine")
@@ -110,6 +110,8 @@ def _holds(event: Event, name: str, value: str) -> bool:
             return known and (event.actor.id.startswith(value) or attributes.get("name") == value)
         case "network":
             return event.type == "network" and (event.actor.id.startswith(value) or attributes.get("name") == value)
+        case "volume":
+            return event.type == "volume" and event.actor.id == value
         case "image":
             return value in (attributes.get("image"), attributes.get("name") if event.type == "image" else None)
         case _:

@@ -36,7 +36,7 @@ def import_(
     wanted = _name(name) if name else None
     made_for = spec.parse_platform(platform) if platform else None
     store = context.images
-    with _opened(source, context.paths) as stream:
+    with opened(source, context.paths) as stream:
         image = archive.import_tarball(
             store,
             image_common.layers(context),
@@ -71,7 +71,8 @@ def _shown(source: str) -> str:
 
 
 @contextmanager
-def _opened(source: str, paths: Paths) -> Iterator[BinaryIO]:
+def opened(source: str, paths: Paths) -> Iterator[BinaryIO]:
+    """An archive: a file, standard input (`-`), or what a URL leads to."""
     if source == "-":
         if sys.stdin.isatty():
             raise UsageError("an archive can't be typed", hint="give a file, or a pipe on standard input")

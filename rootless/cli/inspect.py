@@ -18,12 +18,16 @@ from .options import Command
 @click.command(cls=Command, at_least=1, short_help="Return low-level information on containers and images")
 @click.option("-f", "--format", "form", default="json", metavar="STRING", help="Format output using a template")
 @click.option(
-    "--type", "kind", default="", metavar="STRING", help="Only inspect objects of this type: container, image, network"
+    "--type",
+    "kind",
+    default="",
+    metavar="STRING",
+    help="Only inspect objects of this type: container, image, network, volume",
 )
 @click.argument("names", nargs=-1)
 @click.pass_context
 def inspect(ctx: click.Context, /, names: tuple[str, ...], form: str, kind: str) -> int:
-    """Show everything that is known of each of NAMES: containers, or else images, or else networks."""
+    """Show everything that is known of each of NAMES: containers, or else images, networks, volumes."""
     # The group before the command says the type as well: `rootless image inspect x` never means a container.
     group = ctx.parent.info_name if ctx.parent is not None else None
     wanted = kind or (group if group in ("container", "image") else "")
@@ -74,10 +78,17 @@ def _network(context: Context, name: str) -> dict[str, Any]:
     return network_document(networks, find(networks, name))
 
 
+def _volume(context: Context, name: str) -> dict[str, Any]:
+    from .volume_common import volume_document, volumes
+
+    return volume_document(volumes(context).get(name))
+
+
 FINDERS: dict[str, Callable[[Context, str], dict[str, Any]]] = {
     "container": _container,
     "image": _image,
     "network": _network,
+    "volume": _volume,
 }
 """Each type of object, in the order in which a name without a type is looked for."""
 

@@ -9,6 +9,7 @@ from ..container.health import Check, Health
 from ..container.record import Resources, Spec, State
 from ..container.state import ALIVE, Status
 from ..runtime.kernelfs import MASKED, READ_ONLY
+from .inspect_mounts import mount_points, requested
 from .inspect_network import network_settings
 
 NEVER = "0001-01-01T00:00:00Z"
@@ -47,7 +48,7 @@ def container_document(container: Container) -> dict[str, Any]:
             },
             "Name": record.driver,
         },
-        "Mounts": [],
+        "Mounts": mount_points(container),
         "Config": _config(spec),
         "NetworkSettings": network_settings(container, state),
     }
@@ -94,7 +95,7 @@ def _host_config(spec: Spec) -> dict[str, Any]:
     security += [f"seccomp={spec.seccomp}"] if spec.seccomp else []
     security += ["systempaths=unconfined"] if spec.unmasked else []
     return {
-        "Binds": None,
+        **requested(spec),
         "LogConfig": {"Type": spec.log.driver, "Config": dict(spec.log.options)},
         "NetworkMode": spec.network,
         "PidMode": spec.pid,
@@ -155,6 +156,7 @@ def _config(spec: Spec) -> dict[str, Any]:
         "Env": list(spec.env),
         "Cmd": list(spec.argv[len(spec.entrypoint) :]) or None,
         "Image": spec.image,
+        "Volumes": {m.target: {} for m in spec.mounts if m.anonymous} or None,
         "WorkingDir": spec.workdir,
         "Entrypoint": list(spec.entrypoint) or None,
         "Labels": spec.labels,

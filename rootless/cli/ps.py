@@ -37,6 +37,7 @@ labels: {{- pad .Labels 1 0}}
 ports: {{- pad .Ports 1 0}}
 """
 COMMAND_WIDTH = 20
+MOUNT_WIDTH = 15
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class Listing:
             return short_id(name)
         return name.partition("@")[0]
 
+    def mounts(self, row: Row) -> str:
+        """Volumes by their names, the machine's directories by their paths."""
+        names = [mount.source for mount in row.spec.mounts]
+        return ",".join(name if self.whole else ellipsis(name, MOUNT_WIDTH) for name in names)
+
     def size(self, row: Row) -> str:
         """Of the writable layer, and of all that the container sees."""
         if not self.sized:
@@ -126,8 +132,8 @@ FIELDS = {
     "Labels": Field[Row]("LABELS", lambda r: ",".join(f"{k}={v}" for k, v in sorted(r.spec.labels.items()))),
     "Label": Field[Row]("", lambda r: lambda name: r.spec.labels.get(name, "")),
     "Networks": Field[Row]("NETWORKS", lambda r: ",".join(query.joined(r.spec))),
-    "Mounts": Field[Row]("MOUNTS", lambda _: ""),
-    "LocalVolumes": Field[Row]("LOCAL VOLUMES", lambda _: "0"),
+    "Mounts": Field[Row]("MOUNTS", lambda r: r.listing.mounts(r)),
+    "LocalVolumes": Field[Row]("LOCAL VOLUMES", lambda r: str(sum(m.type == "volume" for m in r.spec.mounts))),
     "Size": Field[Row]("SIZE", lambda r: r.listing.size(r)),
 }
 """What `--format` may name, by Docker's names."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,6 +64,8 @@ def system_df(ctx: click.Context, form: str, verbose: bool) -> None:
     print_rows(rows, IMAGE_FIELDS, "table", IMAGE_TABLE)
     click.echo("\nContainers space usage:\n")
     print_rows(usage.container_rows(), CONTAINER_FIELDS, "table", CONTAINER_TABLE)
+    click.echo("\nLocal Volumes space usage:\n")
+    print_rows(usage.volume_rows(), VOLUME_FIELDS, "table", VOLUME_TABLE)
 
 
 class _Usage:
@@ -138,9 +139,19 @@ class _Usage:
         return tree_size(Path(path), lambda: open_room(self._store.paths, detect()))
 
     def volumes(self) -> Part:
-        names = os.listdir(self._store.paths.volumes) if self._store.paths.volumes.is_dir() else []
-        size = sum(self._tree(str(self._store.paths.volumes / name)) for name in names)
-        return Part("Local Volumes", len(names), 0, size, size)
+        rows = self.volume_rows()
+        free = sum(row.size for row in rows if not row.links)
+        return Part("Local Volumes", len(rows), sum(row.links > 0 for row in rows), sum(r.size for r in rows), free)
+
+    def volume_rows(self) -> list[VolumeRow]:
+        from ..container.volume_use import users
+        from ..volumes.store import Volumes
+
+        used = users(self._context.containers)
+        return [
+            VolumeRow(v.name, len(used.get(v.name, ())), self._tree(str(v.data)) if v.own_data else 0)
+            for v in Volumes(self._store.paths).all()
+        ]
 
     def rows(self, image: Image) -> Iterator[ImageRow]:
         others = {chain for other in self.all_images if other.id != image.id for chain in other.chain_ids}
@@ -156,6 +167,15 @@ class _Usage:
         return [
             (container.id, container.name, self._writable(container.id)) for container in self._context.containers.all()
         ]
+
+
+@dataclass(frozen=True)
+class VolumeRow:
+    """A line about a volume; its size in bytes, and how many containers have it."""
+
+    name: str
+    links: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -190,3 +210,10 @@ CONTAINER_FIELDS = {
     "Names": Field[tuple[str, str, int]]("NAMES", lambda row: row[1]),
 }
 CONTAINER_TABLE = "table " + "\t".join(f"{{{{.{name}}}}}" for name in CONTAINER_FIELDS)
+
+VOLUME_FIELDS = {
+    "Name": Field[VolumeRow]("VOLUME NAME", lambda row: row.name),
+    "Links": Field[VolumeRow]("LINKS", lambda row: str(row.links)),
+    "Size": Field[VolumeRow]("SIZE", lambda row: human_size(row.size, 4)),
+}
+VOLUME_TABLE = "table " + "\t".join(f"{{{{.{name}}}}}" for name in VOLUME_FIELDS)

@@ -62,6 +62,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "unpause": ("rootless.cli.stop:unpause", "Unpause all processes within one or more containers"),
     "update": ("rootless.cli.update:update", "Update configuration of one or more containers"),
     "version": ("rootless.cli.version:version", "Show the version of the engine and what it stands on"),
+    "volume create": ("rootless.cli.volume_create:volume_create", "Create a volume"),
+    "volume export": (
+        "rootless.cli.volume_transfer:volume_export",
+        "Export the contents of a volume as a tar archive",
+    ),
+    "volume import": ("rootless.cli.volume_transfer:volume_import", "Import a tar archive into a volume"),
+    "volume inspect": (
+        "rootless.cli.volume_inspect:volume_inspect",
+        "Display detailed information on one or more volumes",
+    ),
+    "volume ls": ("rootless.cli.volume_ls:volume_ls", "List volumes"),
+    "volume prune": ("rootless.cli.volume_prune:volume_prune", "Remove unused local volumes"),
+    "volume rm": ("rootless.cli.volume_rm:volume_rm", "Remove one or more volumes"),
     "wait": ("rootless.cli.wait:wait", "Block until one or more containers stop, then print their exit codes"),
 }
 """Name to (module:attribute, help). A name with a space is a member of a group only."""
@@ -133,6 +146,20 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "system": (
         "Manage the engine and its store",
         {"check": "system check", "df": "system df", "events": "events", "info": "info", "prune": "system prune"},
+    ),
+    "volume": (
+        "Manage volumes",
+        {
+            "create": "volume create",
+            "export": "volume export",
+            "import": "volume import",
+            "inspect": "volume inspect",
+            "list": "volume ls",
+            "ls": "volume ls",
+            "prune": "volume prune",
+            "remove": "volume rm",
+            "rm": "volume rm",
+        },
     ),
 }
 """Docker's groups: their help, and their words with the commands that these stand for."""

@@ -168,7 +168,7 @@ class Copier:
                     driver=drivers.get(container.record.driver),
                     stack=bundle.layer_stack(container.record, self._idmap),
                     target=f"containers/{container.id}/root",
-                    plan=bundle.files_plan(container.record, self._idmap, sources.devices),
+                    plan=bundle.files_plan(container.record, self._idmap, sources.devices, first=not state.started_at),
                     room=room_fd,
                 )
                 yield lambda work: visit.in_resting(order, work)

@@ -189,7 +189,7 @@ def plan(
         operations.append(rootfs.FileSystem("tmpfs", "/run", m.MS_NOSUID | m.MS_NODEV, "mode=755"))
     names = sharing.donor(spec.network) or record.id  # who shares a network shares its names
     own = [
-        rootfs.Bind(f"containers/{names}/{name}", f"/etc/{name}", m.MS_NOSUID | m.MS_NODEV)
+        rootfs.Bind(f"containers/{names}/{name}", f"/etc/{name}", m.MS_NOSUID | m.MS_NODEV, optional=True)
         for name in ("resolv.conf", "hostname", "hosts")
     ]
     operations += mounting.by_depth(record, idmap, own, devices or {})
@@ -198,18 +198,20 @@ def plan(
     return tuple(operations)
 
 
-def files_plan(record: Record, idmap: IdMap, devices: dict[str, str]) -> tuple[rootfs.Operation, ...]:
+def files_plan(
+    record: Record, idmap: IdMap, devices: dict[str, str], *, first: bool = False
+) -> tuple[rootfs.Operation, ...]:
     """What has files of its own in a container that does not run: volumes, binds, what the engine writes for it. A
     tmpfs would be gone with whoever looks.
 
     Args:
         idmap: of its user namespace.
-        devices: as in `assemble`.
+        first, devices: as in `assemble`: what is put into a volume now must not keep it from being filled.
     """
     names = sharing.donor(record.spec.network) or record.id
     own = [rootfs.Bind(f"containers/{names}/{name}", f"/etc/{name}") for name in ("resolv.conf", "hostname", "hosts")]
-    operations = mounting.by_depth(record, idmap, own, devices)
-    operations = [each for each in operations if not isinstance(each, tmpfs.Tmpfs)]
+    operations = mounting.fills(record, first=first)
+    operations += [op for op in mounting.by_depth(record, idmap, own, devices) if not isinstance(op, tmpfs.Tmpfs)]
     if record.spec.read_only:
         operations.append(rootfs.ReadOnlyRoot())
     return tuple(operations)

@@ -7,6 +7,7 @@ mount namespace, still seeing the host's files. Every mount point is opened insi
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 from collections.abc import Sequence
@@ -60,7 +61,7 @@ class Bind:
     """Bind `source`, a path of the host's, to `target`, with flags set on the new mount alone.
 
     Attributes:
-        optional: pass over it when there is no such source.
+        optional: pass over it when there is no such source, or no place for it in what is mounted read-only.
         recursive: bring the submounts of `source` along; `flags` then reach them too.
     """
 
@@ -84,6 +85,9 @@ class Bind:
             raise
         try:
             attach(source, root, self.target, attributes=attributes(self.flags), recursive=self.recursive)
+        except OSError as problem:
+            if not (self.optional and problem.errno == errno.EROFS):
+                raise
         finally:
             os.close(source)
 

@@ -32,11 +32,13 @@ class Policy:
         owner: (uid, gid) of all files; None for whom the archive says; (-1, -1) for the caller.
         mode: the bits of a mode that are kept.
         follow: a link in the way to an entry leads on; only where it can't lead out of a container.
+        top: what the archive says of the directory itself is done to it.
     """
 
     owner: tuple[int, int] | None
     mode: int = 0o7777
     follow: bool = False
+    top: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,10 @@ class Extractor:
 
     def _entry(self, entry: Entry, archive: TarStream) -> None:
         path = self._rename(inner_path(entry.name))
-        if not path:
-            return  # the directory itself, which is there
+        if not path:  # the directory itself, which is there
+            if self._policy.top and entry.type == th.DIRECTORY:
+                self._directories.append((path, entry))
+            return
         make = self._make.get(entry.type)
         if make is None:
             raise InvalidError(f"{os.fsdecode(path)} is of a type that is not known ({entry.type!r})")
@@ -208,6 +212,9 @@ class Extractor:
             os.mkdir(name, 0o700, dir_fd=parent)
 
     def _finish_directory(self, path: bytes, entry: Entry) -> None:
+        if not path:
+            self._dress(self._root, entry)
+            return
         above, _, name = path.rpartition(b"/")
         with suppress(FileNotFoundError, NotADirectoryError):  # somebody has removed it meanwhile
             fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._open(above))
