@@ -69,6 +69,7 @@ class IdMap:
         return IdMap(
             tuple(Extent(e.inside, e.inside, e.count) for e in self.uids),
             tuple(Extent(e.inside, e.inside, e.count) for e in self.gids),
+            self.reason,
         )
 
 

@@ -59,7 +59,7 @@ def test_a_container_with_one_id_runs_and_says_once_what_would_give_it_more(one_
 
 
 def test_another_user_cannot_be_and_the_line_says_why(one_id: OneId) -> None:
-    done = one_id("run", "--rm", "-u", "1000", IMAGE, "id")
+    done = one_id("run", "--rm", "--network", "none", "-u", "1000", IMAGE, "id")
     assert done.returncode == 125
     assert b"user 1000 (1000:0) needs more ids than the one there is; newuidmap" in done.stderr
 

@@ -62,7 +62,8 @@ def test_a_longer_run_ends_without_a_word(rootless: Rootless, driver: str) -> No
 @pytest.mark.parametrize("name", ["cow", "fuse-overlayfs"])
 def test_a_killed_file_system_ends_the_container_and_says_why(rootless: Rootless, name: str) -> None:
     process = rootless.popen(
-        *("--storage-driver", name, "run", "--name", "bereft", IMAGE, "sleep", "60"), stderr=subprocess.PIPE
+        *("--storage-driver", name, "run", "--network", "none", "--name", "bereft", IMAGE, "sleep", "60"),
+        stderr=subprocess.PIPE,
     )
     while not rootless.ok("ps", "-q"):
         time.sleep(0.02)

@@ -22,7 +22,8 @@ LIMIT = 0.3
 
 
 def test_columns(rootless: Rootless) -> None:
-    assert rootless("run", "--name", "first", "-l", "a=b", IMAGE, "sh", "-c", "echo hi > /f; exit 3 #").returncode == 3
+    options = "--name", "first", "-l", "a=b", "--network", "none"
+    assert rootless("run", *options, IMAGE, "sh", "-c", "echo hi > /f; exit 3 #").returncode == 3
     container_id = rootless.ok("ps", "-aq", "--no-trunc").strip()
     try:
         header, line = rootless.ok("ps", "-a").splitlines()

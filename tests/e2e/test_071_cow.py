@@ -351,7 +351,19 @@ OUTSIDE = [("--storage-opt", "ownership=owned", IMAGE), ("host",)]
 @pytest.mark.parametrize("words", OUTSIDE, ids=["owned", "host"])
 @pytest.mark.parametrize("victim", ["monitor", "server"])
 def test_a_kill_leaves_nothing(rootless: Rootless, home: Path, words: tuple[str, ...], victim: str) -> None:
-    rootless.ok("run", "-d", "--rm", "--name", "doomed", *words, "sh", "-c", "while :; do echo x >> /x; done")
+    rootless.ok(
+        "run",
+        "-d",
+        "--rm",
+        "--network",
+        "none",
+        "--name",
+        "doomed",
+        *words,
+        "sh",
+        "-c",
+        "while :; do echo x >> /x; done",
+    )
     state = json.loads((rootless.paths.names / "doomed" / "state.json").read_text())
     monitor = state["monitor"]
     children = Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split()
