@@ -51,7 +51,7 @@ def test_streams_stay_apart(rootless: Rootless) -> None:
 
 def test_order_is_kept_where_both_go_to_one_place(rootless: Rootless) -> None:
     # The first moments of a container pass in its pipes, before anybody reads them.
-    script = "sleep 0.5; for i in 1 2 3 4 5; do echo o$i; sleep 0.1; echo e$i >&2; sleep 0.1; done"
+    script = "sleep 2; for i in 1 2 3 4 5; do echo o$i; sleep 0.2; echo e$i >&2; sleep 0.2; done"
     with container(rootless, script) as name:
         wait_for(ended(rootless, name), "the end")
         process = rootless.popen("logs", name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
