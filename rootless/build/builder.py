@@ -201,6 +201,7 @@ class Builder:
         self.take(key, number, instruction.text, created_by, lambda: make_directory(self.common, below, path, user))
 
     def _run(self, instruction: instructions.Run, number: int) -> None:
+        _require_plain(instruction)
         argv = self._argv(instruction)
         declared = self.scope.visible()
         variables = [f"{name}={value}" for name, value in declared.items()]
@@ -254,3 +255,19 @@ class Builder:
                 return runner.layer(container, self.draft.layers, self.common.request.epoch)
         finally:
             runner.close()
+
+
+def _require_plain(instruction: instructions.Run) -> None:
+    """Refuse what would else be left out without a word.
+
+    Raises:
+        DockerfileError: the instruction has mounts, here-documents or `--security=insecure`.
+    """
+    wanted = {
+        "RUN --mount": bool(instruction.mounts),
+        "RUN with a here-document": bool(instruction.heredocs),
+        "RUN --security=insecure": instruction.security != "sandbox",
+    }
+    for what, asked in wanted.items():
+        if asked:
+            raise instruction.place.error(f"{what} is not available in this version", hint="COPY what it needs")

@@ -33,6 +33,11 @@ def network(ask: Ask, holding: Holding | None = None) -> Network:
     match kind:
         case "none" | "host" | "container":
             return Unconnected()
+        case "slirp4netns":
+            raise UnavailableError(
+                f"--network {ask.record.spec.network} is not available in this version",
+                hint="there are: pasta, host, none",
+            )
         case "pasta":
             from .pasta import Pasta
 
