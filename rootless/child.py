@@ -73,24 +73,9 @@ def stream(work: Callable[[BinaryIO], object], what: str) -> Iterator[BinaryIO]:
     At the end of the block, where everything must have been read, what the child raised is raised here. A block that
     fails ends the child.
     """
-    answers, answer = os.pipe2(os.O_CLOEXEC)
     read, write = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        os.close(answers)
-        os.close(read)
-        _answer(lambda: _written(work, write), answer)
-    os.close(answer)
-    os.close(write)
-    try:
-        with open(read, "rb", buffering=0) as file:
-            yield file
-        told = _read(answers)
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
-    _result(told, os.waitpid(pid, 0)[1], what)
+    with _beside(lambda: _written(work, write), what, theirs=write, ours=read), open(read, "rb", buffering=0) as file:
+        yield file
 
 
 @contextmanager
@@ -99,18 +84,28 @@ def feed(work: Callable[[BinaryIO], object], what: str) -> Iterator[BinaryIO]:
 
     A child that needs no more may end before everything was written: the rest of the block is then left out.
     """
-    answers, answer = os.pipe2(os.O_CLOEXEC)
     read, write = os.pipe2(os.O_CLOEXEC)
+    with (
+        _beside(lambda: _fed(work, read), what, theirs=read, ours=write),
+        suppress(BrokenPipeError),
+        open(write, "wb") as sink,
+    ):
+        yield sink
+
+
+@contextmanager
+def _beside(work: Callable[[], object], what: str, *, theirs: int, ours: int) -> Iterator[None]:
+    """A child at work while the block runs, each with its end of a pipe. A block that fails ends the child."""
+    answers, answer = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         os.close(answers)
-        os.close(write)
-        _answer(lambda: _fed(work, read), answer)
+        os.close(ours)
+        _answer(work, answer)
     os.close(answer)
-    os.close(read)
+    os.close(theirs)
     try:
-        with suppress(BrokenPipeError), open(write, "wb") as sink:
-            yield sink
+        yield
         told = _read(answers)
     except BaseException:
         os.kill(pid, signal.SIGKILL)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 
 import click
 
 from ..container.container import Container
-from ..container.query import has_label
-from . import image_common
+from . import image_common, prune_filters
 from .confirm import confirmed
 from .context import Context
 from .format import human_size
@@ -39,19 +37,8 @@ def container_prune(ctx: click.Context, filters: tuple[str, ...], force: bool) -
     return 1 if pruned.failures else 0
 
 
-class Chosen:
+class Chosen(prune_filters.Chosen):
     """Which containers a prune takes, of those that don't run."""
 
-    def __init__(self, filters: dict[str, list[str]]) -> None:
-        self._labels = filters.get("label", [])
-        self._without = filters.get("label!", [])
-        self._until = [image_common.parse_until(value) for value in filters.get("until", [])]
-
     def __call__(self, container: Container) -> bool:
-        labels = container.spec.labels
-        created = datetime.fromisoformat(container.record.created[:26] + "+00:00")
-        return (
-            all(has_label(labels, label) for label in self._labels)
-            and not any(has_label(labels, label) for label in self._without)
-            and all(created <= moment for moment in self._until)
-        )
+        return self.fits(container.spec.labels, container.record.created)

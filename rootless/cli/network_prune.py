@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 
 import click
 
-from ..container.query import has_label
 from ..network.record import Network
 from ..network.store import Networks
-from . import image_common
+from . import image_common, prune_filters
 from .confirm import confirmed
 from .context import Context
 from .options import Command
@@ -39,18 +37,8 @@ def network_prune(ctx: click.Context, /, filters: tuple[str, ...], force: bool) 
     return 1 if failures else 0
 
 
-class Chosen:
+class Chosen(prune_filters.Chosen):
     """Which networks a prune takes, of those that nobody uses."""
 
-    def __init__(self, filters: dict[str, list[str]]) -> None:
-        self._labels = filters.get("label", [])
-        self._without = filters.get("label!", [])
-        self._until = [image_common.parse_until(value) for value in filters.get("until", [])]
-
     def __call__(self, network: Network) -> bool:
-        created = datetime.fromisoformat(network.created[:26] + "+00:00")
-        return (
-            all(has_label(network.labels, label) for label in self._labels)
-            and not any(has_label(network.labels, label) for label in self._without)
-            and all(created <= moment for moment in self._until)
-        )
+        return self.fits(network.labels, network.created)

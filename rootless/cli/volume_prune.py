@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from ..container.query import has_label
 from ..errors import InvalidError
 from ..volumes.store import Volume
+from . import prune_filters
 from .confirm import confirmed
 from .context import Context
 from .format import human_size
@@ -45,18 +45,14 @@ def volume_prune(ctx: click.Context, /, everything: bool, filters: tuple[str, ..
     return 1 if pruned.failures else 0
 
 
-class Chosen:
+class Chosen(prune_filters.Chosen):
     """Which volumes a prune takes, of those that no container has."""
 
     def __init__(self, filters: Mapping[str, Sequence[str]], *, everything: bool) -> None:
+        super().__init__(filters)
         self._everything = everything
-        self._labels = filters.get("label", ())
-        self._without = filters.get("label!", ())
 
     def __call__(self, volume: Volume) -> bool:
-        labels = volume.document.labels
-        return (
-            (self._everything or volume.document.anonymous)
-            and all(has_label(labels, label) for label in self._labels)
-            and not any(has_label(labels, label) for label in self._without)
+        return (self._everything or volume.document.anonymous) and self.fits(
+            volume.document.labels, volume.document.created
         )

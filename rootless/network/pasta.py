@@ -156,7 +156,7 @@ def _forward(port: Port) -> str:
 
 def _hint(message: str) -> str:
     if "routable interface" in message or "External interface" in message:
-        return "this machine has no route to the outside: --network slirp4netns or --network none works without one"
+        return "this machine has no route to the outside: --network none works without one"
     with suppress(OSError):
         if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
             return "/dev/net/tun must be there and writable: an administrator can run: modprobe tun"
