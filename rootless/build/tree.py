@@ -172,7 +172,7 @@ class DirectoryTree:
             link = os.readlink("", dir_fd=fd) if stat.S_ISLNK(status.st_mode) else ""
         finally:
             os.close(fd)
-        return _entry(path, status, link)
+        return seen(path, status, link, _stamp(status))
 
     def children(self, path: str) -> list[Entry]:
         try:
@@ -225,10 +225,11 @@ def _child(fd: int, path: str, item: os.DirEntry[str]) -> Entry | None:
         link = os.readlink(item.name, dir_fd=fd) if stat.S_ISLNK(status.st_mode) else ""
     except FileNotFoundError:
         return None
-    return None if stat.S_ISSOCK(status.st_mode) else _entry(join(path, item.name), status, link)
+    return None if stat.S_ISSOCK(status.st_mode) else seen(join(path, item.name), status, link, _stamp(status))
 
 
-def _entry(path: str, status: os.stat_result, link: str) -> Entry:
+def seen(path: str, status: os.stat_result, link: str, stamp: tuple[int, ...] = ()) -> Entry:
+    """The entry of a file with these attributes (stat(2)); `link` is where it leads, if it is a symbolic link."""
     several = status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
     return Entry(
         path=path,
@@ -240,7 +241,7 @@ def _entry(path: str, status: os.stat_result, link: str) -> Entry:
         link=link,
         device=status.st_rdev,
         inode=(status.st_dev, status.st_ino) if several else None,
-        stamp=_stamp(status),
+        stamp=stamp,
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from ..fuse.node import Directory, File, Node
 from ..fuse.tree import Tree as Merged
-from .tree import CHUNK, Content, Entry, join
+from .tree import CHUNK, Content, Entry, join, seen
 
 
 class MergedTree:
@@ -66,18 +66,7 @@ class MergedTree:
         link = ""
         if stat.S_ISLNK(status.st_mode):
             link = os.fsdecode(self._merged.layers[node.layer].readlink(*self._place(node)))
-        several = status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
-        return Entry(
-            path=path,
-            mode=status.st_mode,
-            uid=status.st_uid,
-            gid=status.st_gid,
-            size=status.st_size if stat.S_ISREG(status.st_mode) else 0,
-            mtime=status.st_mtime_ns,
-            link=link,
-            device=status.st_rdev,
-            inode=(status.st_dev, status.st_ino) if several else None,
-        )
+        return seen(path, status, link)
 
     def _place(self, node: Node) -> tuple[int, bytes]:
         assert node.parent is not None, "not for the root"
