@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ..errors import InvalidError, NotFoundError, UsageError
+from ..errors import InvalidError, NotFoundError
 from ..storage.tarheader import BLOCK
 from . import archives
 from .ignore import LIMIT as IGNORE_LIMIT
@@ -57,16 +57,16 @@ def open_context(
         directory: where an archive's data are written meanwhile.
 
     Raises:
-        UsageError: there is no such context, or standard input would be two things at once.
-        NotFoundError: there is no Dockerfile.
+        NotFoundError: there is no such context, or no Dockerfile.
+        InvalidError: a context that is neither directory nor archive, or standard input would be two things at once.
         InvalidError: an archive or a .dockerignore is malformed, or something may not be read.
     """
     if "://" in context or context.startswith("git@"):
         hint = "fetch it, and give the directory; or pipe an archive of it to `build -`"
-        raise UsageError(f"{context}: a context is a directory, an archive or -", hint=hint)
+        raise InvalidError(f"{context}: a context is a directory, an archive or -", hint=hint)
     if context == STDIN:
         if file == STDIN:
-            raise UsageError("can't use stdin for both build context and dockerfile")
+            raise InvalidError("can't use stdin for both build context and dockerfile")
         with _from_stream(_needed(stdin), file, directory) as found:
             yield found
         return
@@ -76,14 +76,14 @@ def open_context(
             yield _from_directory(tree, context, file, stdin)
         return
     if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"context must be a directory: {context}")
+        raise InvalidError(f"context must be a directory: {context}")
     with open(context, "rb") as stream, _from_stream(stream, file, directory, name=context) as found:
         yield found
 
 
 def _needed(stdin: BinaryIO | None) -> BinaryIO:
     if stdin is None:
-        raise UsageError("standard input is closed")
+        raise InvalidError("standard input is closed")
     return stdin
 
 
@@ -91,7 +91,9 @@ def _status(context: str) -> os.stat_result:
     try:
         return os.stat(context)
     except OSError as problem:
-        raise UsageError(f'unable to prepare context: path "{context}" can\'t be used: {problem.strerror}') from problem
+        raise NotFoundError(
+            f'unable to prepare context: path "{context}" can\'t be used: {problem.strerror}'
+        ) from problem
 
 
 @contextmanager
@@ -107,7 +109,7 @@ def _from_stream(
         return
     if name != STDIN or file:
         what = "standard input" if name == STDIN else name
-        raise UsageError(f"context must be a directory or an archive: {what} is neither")
+        raise InvalidError(f"context must be a directory or an archive: {what} is neither")
     yield Context(EmptyTree(), _limited(whole, "-"), "-")
 
 

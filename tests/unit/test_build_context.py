@@ -17,7 +17,7 @@ import zstandard
 from rootless.build.archives import is_archive
 from rootless.build.context import open_context
 from rootless.build.selection import select
-from rootless.errors import InvalidError, NotFoundError, RootlessError, UsageError
+from rootless.errors import InvalidError, NotFoundError, RootlessError
 
 DOCKERFILE = b"FROM scratch\n"
 
@@ -146,7 +146,7 @@ def test_no_dockerfile(root: Path, tmp_path: Path) -> None:
 
 def test_no_context(tmp_path: Path) -> None:
     missing = refused(tmp_path / "missing", tmp_path)
-    assert isinstance(missing, UsageError) and "unable to prepare context" in str(missing)
+    assert isinstance(missing, NotFoundError) and missing.exit_code == 1 and "unable to prepare context" in str(missing)
     os.mkfifo(tmp_path / "pipe")
     assert "context must be a directory" in str(refused(tmp_path / "pipe", tmp_path))
     (tmp_path / "text").write_text("FROM x\n")
