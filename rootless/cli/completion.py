@@ -42,6 +42,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "volume inspect": ("volume", "..."),
     "volume rm": ("volume", "..."),
     "pause": ("running", "..."),
+    "port": ("running",),
     "pull": ("image",),
     "push": ("image",),
     "rename": ("container",),
@@ -174,7 +175,7 @@ def _candidates(kind: str, paths: Paths, incomplete: str) -> Iterable[str]:
     if kind == "object":
         return (*_containers(paths, None, incomplete), *_images(paths), *_networks(paths), *_volumes(paths))
     if kind == "network":
-        return ("bridge", "host", "none", *_networks(paths))
+        return ("bridge", "host", "none", "pasta", "slirp4netns", *_networks(paths))
     if kind == "volume":
         return _volumes(paths)
     if kind == "image":

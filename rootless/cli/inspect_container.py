@@ -10,7 +10,7 @@ from ..container.record import Resources, Spec, State
 from ..container.state import ALIVE, Status
 from ..runtime.kernelfs import MASKED, READ_ONLY
 from .inspect_mounts import mount_points, requested
-from .inspect_network import network_settings
+from .inspect_network import exposed_ports, network_host_config, network_settings
 
 NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time, which Docker prints for what has not happened."""
@@ -97,13 +97,12 @@ def _host_config(spec: Spec) -> dict[str, Any]:
     return {
         **requested(spec),
         "LogConfig": {"Type": spec.log.driver, "Config": dict(spec.log.options)},
-        "NetworkMode": spec.network,
+        **network_host_config(spec),
         "PidMode": spec.pid,
         "IpcMode": spec.ipc or "private",
         "UTSMode": spec.uts,
         "UsernsMode": spec.userns,
         "CgroupnsMode": spec.cgroupns or "private",
-        "PortBindings": {},
         "RestartPolicy": {"Name": spec.restart, "MaximumRetryCount": spec.restart_retries},
         "AutoRemove": spec.auto_remove,
         "CapAdd": list(spec.cap_add) or None,
@@ -150,6 +149,7 @@ def _config(spec: Spec) -> dict[str, Any]:
         "AttachStdin": spec.stdin_open and attached,
         "AttachStdout": attached,
         "AttachStderr": attached,
+        **exposed_ports(spec),
         "Tty": spec.tty,
         "OpenStdin": spec.stdin_open,
         "StdinOnce": spec.stdin_open and attached,

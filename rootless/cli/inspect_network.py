@@ -1,12 +1,14 @@
-"""How a container is connected, as `inspect` shows it: Docker's NetworkSettings."""
+"""How a container is connected, as `inspect` shows it: Docker's NetworkSettings, and what of HostConfig and Config
+is about networks. `Down` and `Helpers` are not Docker's: why nothing passes, and the processes behind it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..container.container import Container
-from ..container.network import RESERVED, Endpoint, Port, Wish
-from ..container.record import State
+from ..container.network import RESERVED, Connected, Endpoint, Port, Wish
+from ..container.record import Spec, State
+from ..network import ports
 from ..network.record import Lease, Network
 from .template import Map
 
@@ -24,8 +26,9 @@ def network_settings(container: Container, state: State) -> dict[str, Any]:
         networks = {spec.network: _document(endpoints[0] if endpoints else Endpoint(network=spec.network))}
     first = next(iter(networks.values()), _document(Endpoint(network="")))
     return {
-        "Ports": _ports(connected.ports if connected is not None else ()),
+        "Ports": _ports(spec, connected),
         "Down": connected.down if connected is not None else "",
+        "Helpers": [{"Name": h.name, "Pid": h.pid} for h in connected.helpers] if connected is not None else [],
         "Gateway": first["Gateway"],
         "IPAddress": first["IPAddress"],
         "IPPrefixLen": first["IPPrefixLen"],
@@ -34,13 +37,46 @@ def network_settings(container: Container, state: State) -> dict[str, Any]:
     }
 
 
-def _ports(ports: tuple[Port, ...]) -> Map:
-    found: dict[str, list[dict[str, str]]] = {}
-    for port in ports:
-        addresses = [port.address] if port.address else ["0.0.0.0", "::"]
-        bindings = [{"HostIp": address, "HostPort": str(port.host)} for address in addresses]
-        found.setdefault(f"{port.container}/{port.protocol}", []).extend(bindings)
+def _ports(spec: Spec, connected: Connected | None) -> Map:
+    """Those that are published, and the other exposed ones as null; nothing while it does not run."""
+    if connected is None:
+        return Map({})
+    bound = ports.bindings(connected.ports)
+    found: dict[str, Any] = dict.fromkeys(spec.net.exposed)
+    found |= {key: [_binding(address, str(host)) for address, host in pairs] for key, pairs in bound.items()}
     return Map(found)
+
+
+def _binding(address: str, port: str) -> dict[str, str]:
+    return {"HostIp": address, "HostPort": port}
+
+
+def network_host_config(spec: Spec) -> dict[str, Any]:
+    """The part of HostConfig that was asked for."""
+    net = spec.net
+    return {
+        "NetworkMode": spec.network,
+        "PortBindings": _asked(net.ports),
+        "PublishAllPorts": net.publish_all,
+        "Dns": list(net.dns),
+        "DnsOptions": list(net.dns_options),
+        "DnsSearch": list(net.dns_search),
+        "ExtraHosts": list(net.hosts) or None,
+    }
+
+
+def _asked(wanted: tuple[Port, ...]) -> Map:
+    found: dict[str, list[dict[str, str]]] = {}
+    for port in wanted:
+        host = f"{port.host}-{port.host_end}" if port.host_end else str(port.host or "")
+        found.setdefault(f"{port.container}/{port.protocol}", []).append(_binding(port.address, host))
+    return Map(found)
+
+
+def exposed_ports(spec: Spec) -> dict[str, Any]:
+    """ExposedPorts of Config: absent without any."""
+    keys = [*spec.net.exposed, *(f"{port.container}/{port.protocol}" for port in spec.net.ports)]
+    return {"ExposedPorts": Map({key: {} for key in sorted(set(keys))})} if keys else {}
 
 
 def _named(container: Container, wish: Wish) -> dict[str, Any]:

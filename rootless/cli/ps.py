@@ -88,6 +88,11 @@ class Listing:
         names = [mount.source for mount in row.spec.mounts]
         return ",".join(name if self.whole else ellipsis(name, MOUNT_WIDTH) for name in names)
 
+    def ports(self, row: Row) -> str:
+        from ..network import ports
+
+        return ports.column(row.spec.net, row.state.network)
+
     def size(self, row: Row) -> str:
         """Of the writable layer, and of all that the container sees."""
         if not self.sized:
@@ -127,7 +132,7 @@ FIELDS = {
     "Status": Field[Row]("STATUS", lambda r: status_line(r.state)),
     "State": Field[Row]("STATE", lambda r: str(r.state.status)),
     "HealthStatus": Field[Row]("HEALTH STATUS", lambda r: r.state.health_status),
-    "Ports": Field[Row]("PORTS", lambda _: ""),
+    "Ports": Field[Row]("PORTS", lambda r: r.listing.ports(r)),
     "Names": Field[Row]("NAMES", lambda r: r.container.name),
     "Labels": Field[Row]("LABELS", lambda r: ",".join(f"{k}={v}" for k, v in sorted(r.spec.labels.items()))),
     "Label": Field[Row]("", lambda r: lambda name: r.spec.labels.get(name, "")),

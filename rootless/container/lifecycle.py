@@ -103,7 +103,10 @@ def _resolve_donors(engine: Engine, options: spec.Options) -> spec.Options:
     def resolve(mode: str) -> str:
         return sharing.resolved(mode, engine.containers.id_of)
 
-    return replace(options, pid=resolve(options.pid), ipc=resolve(options.ipc), network=resolve(options.network))
+    network = resolve(options.network)
+    if donor := sharing.donor(network):  # who shares a network has the same names
+        options = replace(options, hostname=engine.containers.load(donor).spec.hostname)
+    return replace(options, pid=resolve(options.pid), ipc=resolve(options.ipc), network=network)
 
 
 def _resolve_networks(engine: Engine, options: spec.Options) -> spec.Options:

@@ -11,8 +11,11 @@ import msgspec
 OWN = ("pasta", "slirp4netns")
 """The modes in which a process in user space stands between a container's own namespace and the host's sockets."""
 
-RESERVED = ("none", "host", "container", *OWN, "default", "bridge")
-"""Words for modes, which no named network may be called; `default` and `bridge` mean the engine's default."""
+DEFAULTS = ("", "default", "bridge", "private")
+"""Words of Docker's and podman's for the default."""
+
+RESERVED = ("none", "host", "container", *OWN, *DEFAULTS)
+"""Words for modes, which no named network may be called."""
 
 
 class Port(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -21,13 +24,14 @@ class Port(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         container: the port inside.
         protocol: tcp or udp.
-        host: the host's port; 0 in a spec for any that is free.
+        host: the host's port; 0 in a spec for any that is free; host_end: the last of several of which one will do.
         address: the host's address; empty for all of them, IPv4's and IPv6's.
     """
 
     container: int
     protocol: str = "tcp"
     host: int = 0
+    host_end: int = 0
     address: str = ""
 
 

@@ -14,7 +14,7 @@ import msgspec
 from ..errors import UsageError
 from ..image.spec import RunConfig
 from ..volumes.store import new_name
-from . import health, mount_texts, mounts, sysctl, userns
+from . import health, mount_texts, mounts, sharing, sysctl, userns
 from .health import Check
 from .mounts import Mount
 from .network import Net
@@ -111,7 +111,8 @@ def build(options: Options, image: Origin, image_name: str, container_id: str, i
     workdir = options.workdir or run.working_dir or "/"
     if not workdir.startswith("/"):
         raise UsageError(f"the working directory '{workdir}' is invalid, it needs to be an absolute path")
-    hostname = options.hostname or (os.uname().nodename if options.uts == "host" else container_id[:12])
+    of_host = sharing.HOST in (options.uts, options.network)
+    hostname = options.hostname or (os.uname().nodename if of_host else container_id[:12])
     if not _HOSTNAME.fullmatch(hostname):
         raise UsageError(f"invalid hostname: {hostname!r}", hint="letters, digits, '-', '_' and '.', at most 64")
     wanted = Spec(
@@ -150,7 +151,7 @@ def build(options: Options, image: Origin, image_name: str, container_id: str, i
         devices=options.devices,
         sysctls=options.sysctls,
         annotations=options.annotations,
-        net=options.net,
+        net=_exposing(options.net, run),
         stop_signal=options.stop_signal or run.stop_signal or "",
         stop_timeout=options.stop_timeout,
         restart=options.restart,
@@ -175,6 +176,12 @@ def _mounts(options: Options, run: RunConfig, inherited: Sequence[Mount]) -> tup
         if mount.type in ("bind", "overlay") and not mount.create:
             mounts.require_source(mount)
     return tuple(msgspec.structs.replace(m, source=new_name()) if not m.source and m.anonymous else m for m in found)
+
+
+def _exposing(net: Net, run: RunConfig) -> Net:
+    """With the ports that the image exposes; a port without a protocol is tcp's."""
+    of_image = (port if "/" in port else f"{port}/tcp" for port in run.exposed_ports or ())
+    return msgspec.structs.replace(net, exposed=tuple(dict.fromkeys((*of_image, *net.exposed))))
 
 
 def _require_text(spec: Spec) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from ..container.network import Connected, Helper, Port
 from ..errors import RootlessError
 from ..kernel import process
-from . import addresses, host, reserve, resolv
+from . import addresses, host, ports, reserve, resolv
 from .setup import Ask, Place, Process, Respawn
 from .spawn import NET, READY, Starting, end
 
@@ -51,7 +51,7 @@ class Pasta:
 
     def prepare(self) -> None:
         """Find the ports of the host's, and keep them from others until pasta has them."""
-        self._reserved.take(self.net.ports)
+        self._reserved.take(ports.wanted(self.net))
 
     def attach(self, place: Place) -> None:
         """Start pasta."""

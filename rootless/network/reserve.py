@@ -46,25 +46,36 @@ class Reservation:
         self._sockets = []
 
     def _bind(self, port: Port) -> Port:
+        if port.host_end:
+            return self._bind_any(
+                msgspec.structs.replace(port, host=n, host_end=0) for n in range(port.host, port.host_end + 1)
+            )
         if port.host:
             return self._bind_families(port)
-        for attempt in range(ATTEMPTS):
-            free = msgspec.structs.replace(port, host=_any_port(port))
+        # The kernel's choice may be taken by somebody in this moment, or be free in one address family only.
+        return self._bind_any(msgspec.structs.replace(port, host=_any_port(port)) for _ in range(ATTEMPTS))
+
+    def _bind_any(self, choices: Iterable[Port]) -> Port:
+        """The first of them that is free."""
+        for port in choices:
             try:
-                return self._bind_families(free)
-            except ConflictError:  # somebody took it in this moment, or it is free in one address family only
-                if attempt == ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+                return self._bind_families(port)
+            except ConflictError as problem:
+                last = problem
+        raise last
 
     def _bind_families(self, port: Port) -> Port:
+        bound = []
         for family in _families(port.address):
             try:
-                self._sockets.append(_bound(port, family))
+                bound.append(_bound(port, family))
             except OSError as problem:
                 if problem.errno == errno.EAFNOSUPPORT and family == socket.AF_INET6 and not port.address:
                     continue  # a kernel without IPv6
+                for held in bound:
+                    held.close()
                 raise _failure(port, problem) from problem
+        self._sockets += bound
         return port
 
 
