@@ -96,9 +96,8 @@ def _require_sense(mode: str, net: Net, hostname: str) -> None:
             raise UsageError("conflicting options: port publishing and the container type network mode")
         if net.exposed:
             raise UsageError("conflicting options: port exposing and the container type network mode")
-    elif mode in ("none", "host"):
-        if net.ports or net.publish_all:
-            _warn(f"published ports are discarded when using {'no' if mode == 'none' else mode} network")
+    elif mode in ("none", "host") and (net.ports or net.publish_all):
+        _warn(f"published ports are discarded when using {'no' if mode == 'none' else mode} network")
 
 
 def _ports(texts: Iterable[str]) -> tuple[Port, ...]:
@@ -128,13 +127,13 @@ def _address(text: str) -> Any:
 
 def _dns(text: str) -> str:
     if _address(text) is None:
-        raise invalid(text, "--dns", f'{text} is not an ip address')
+        raise invalid(text, "--dns", f"{text} is not an ip address")
     return text
 
 
 def _search(text: str) -> str:
     if text != "." and not DOMAIN.fullmatch(text):
-        raise invalid(text, "--dns-search", f'{text} is not a valid domain')
+        raise invalid(text, "--dns-search", f"{text} is not a valid domain")
     return text
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from ..container.network import OWN, RESERVED, Wish
+from ..container.network import DEFAULTS, OWN, RESERVED, Wish
 from ..errors import UsageError
 from .options import invalid
 
@@ -92,7 +92,7 @@ def _check_mode(mode: Wish) -> None:
     kind = mode.name.partition(":")[0]
     if mode.aliases:
         raise UsageError("network-scoped alias is supported only for containers in user defined networks")
-    if kind in (*OWN, "", "default", "bridge"):
+    if kind in (*OWN, *DEFAULTS):
         return
     if mode.ip or mode.ip6:
         raise UsageError("user specified IP address is supported on user defined networks only")

@@ -12,7 +12,7 @@ from ..container.network import Connected, Endpoint
 from ..errors import RootlessError
 from . import leases, switch
 from .holding import Holding
-from .setup import Ask, Network, Place, Process, Respawn
+from .setup import Ask, Network, Place, Process, Recovery
 from .store import Networks
 from .switch import Plug
 
@@ -63,11 +63,8 @@ class Bridged:
     def helpers(self) -> Sequence[Process]:
         return self.way_out.helpers
 
-    def repair(self, helper: Process) -> Respawn | None:
+    def repair(self, helper: Process) -> Recovery | None:
         return self.way_out.repair(helper)
-
-    def repaired(self, old: Process, new: Process) -> None:
-        self.way_out.repaired(old, new)
 
     def detach(self) -> None:
         """Give the addresses back. The interfaces go with the container's namespace, the bridges with the switch."""

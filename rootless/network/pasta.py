@@ -10,11 +10,10 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from ..container.network import Connected, Helper, Port
+from ..container.network import Connected, Port
 from ..errors import RootlessError
-from ..kernel import process
 from . import addresses, host, ports, reserve, resolv
-from .setup import Ask, Place, Process, Respawn
+from .setup import Ask, Place, Process
 from .spawn import NET, READY, Starting, end
 
 READY_TIMEOUT = 10.0
@@ -67,11 +66,11 @@ class Pasta:
         except RootlessError as problem:
             raise RootlessError(problem.message, hint=_hint(problem.message)) from problem
         self._reserved.release()
-        found = addresses.read(self._place.pid, "pasta", self.net.mac)
+        mac = self.net.mac or (addresses.own(self.net).mac if "--ns-mac-addr" in self._starting.argv else "")
+        found = addresses.read(self._place.pid, "pasta", mac)
         return Connected(
             endpoints=(found,) if found is not None else (),
             ports=self._reserved.ports,
-            helpers=tuple(Helper(h.name, h.pid, process.start_time(h.pid)) for h in self.helpers),
             host=self._gateway() if MAP_GATEWAY in self.options else host.address(),
         )
 
@@ -87,11 +86,13 @@ class Pasta:
     def _forwards(self, host: Sequence[str]) -> bool:
         return not host or any(addresses.is_loopback(server) for server in host)
 
-    def repair(self, helper: Process) -> Respawn | None:
-        return None
-
-    def repaired(self, old: Process, new: Process) -> None:
-        self.helpers = [new if helper == old else helper for helper in self.helpers]
+    def repair(self, helper: Process) -> Starting:
+        """Another pasta for the same ports. With the old one its interface went, and all connections."""
+        assert self._place is not None, "there was a pasta"
+        end(helper)
+        self._starting = Starting("pasta", self.command(), self._place, fork=False)
+        self.helpers = [self._starting.process]
+        return self._starting
 
     def detach(self) -> None:
         """Kill pasta; its tap device goes with it."""

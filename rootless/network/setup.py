@@ -53,20 +53,21 @@ class Process:
     pidfd: int
 
 
-@dataclass(frozen=True)
-class Respawn:
-    """How a helper that ended is started anew, by a monitor that must not fork any more.
+class Recovery(Protocol):
+    """A helper that is being started anew."""
 
-    Attributes:
-        argv: of a process that becomes the helper; it writes to `ready` when it can be used, and closes it otherwise.
-        fds: descriptors that it inherits, `ready` among them.
-        ready: the writing end of a pipe, whose reading end is `told`.
-    """
+    @property
+    def process(self) -> Process: ...
 
-    argv: tuple[str, ...]
-    fds: tuple[int, ...]
-    ready: int
-    told: int
+    def fileno(self) -> int:
+        """Readable when `wait` will not wait."""
+
+    def wait(self, seconds: float) -> None:
+        """Until it can be used.
+
+        Raises:
+            RootlessError: it can't, with what it said.
+        """
 
 
 class Network(Protocol):
@@ -87,7 +88,7 @@ class Network(Protocol):
         """
 
     def settle(self) -> Connected:
-        """Wait until the network can be used; how the container is connected.
+        """Wait until the network can be used; how the container is connected (without `helpers`).
 
         Raises:
             RootlessError: it can't; the container is not started then.
@@ -104,11 +105,11 @@ class Network(Protocol):
     def helpers(self) -> Sequence[Process]:
         """Whose end means that the network is down."""
 
-    def repair(self, helper: Process) -> Respawn | None:
-        """How to start a helper anew that has ended; None when the network stays down. Must not fork."""
+    def repair(self, helper: Process) -> Recovery | None:
+        """Start a helper anew that has ended; None when the network stays down. Must not fork: trio is running.
 
-    def repaired(self, old: Process, new: Process) -> None:
-        """`new` has taken the place of `old`."""
+        From then on the new one stands in `helpers` in its place, whether or not it comes to something.
+        """
 
     def detach(self) -> None:
         """End the helpers, reap them, and give everything back. May be called at any time, and again; must not fork
@@ -132,11 +133,8 @@ class Unconnected:
     def nameservers(self, wanted: Sequence[str], host: Sequence[str]) -> Sequence[str]:
         return wanted or host
 
-    def repair(self, helper: Process) -> Respawn | None:
+    def repair(self, helper: Process) -> Recovery | None:
         return None
-
-    def repaired(self, old: Process, new: Process) -> None:
-        pass
 
     def detach(self) -> None:
         pass

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import NoReturn
 
 from .. import room
@@ -23,29 +25,33 @@ and under /proc/PID/ns of PID 1, which is undumpable, nobody may open anything."
 
 
 class Starting:
-    """A helper between its fork and the moment in which it can be used.
+    """A helper between its start and the moment in which it can be used.
 
     Attributes:
         process: the helper.
+        argv: its command line.
     """
 
-    def __init__(self, name: str, argv: list[str], place: Place) -> None:
-        """Fork it, to run in the container's user namespace and none other of the container's."""
+    def __init__(self, name: str, argv: list[str], place: Place, *, fork: bool = True, join: bool = True) -> None:
+        """Start it outside the container's namespaces but for its user namespace.
+
+        Args:
+            fork: by fork(2); else, under trio, as a new interpreter.
+            join: in the container's user namespace; else where the caller is, or for real root in the room.
+        """
+        self.argv = argv
         self._ready, ready = os.pipe2(os.O_CLOEXEC)
         os.fchmod(ready, 0o666)  # the helper opens it anew, as whoever is root in the container
         self._said, said = os.pipe2(os.O_CLOEXEC)
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                become(argv, place, ready, said, parent)
-            except OSError as problem:
-                os.write(said, str(problem).encode())
-            finally:
-                os._exit(127)
+        start = _fork if fork else _spawn
+        pid = start(argv, place if join else _without_user(place), ready, said)
         os.close(ready)
         os.close(said)
         self.process = Process(name, pid, os.pidfd_open(pid))
+
+    def fileno(self) -> int:
+        """Readable when it is ready, or has ended."""
+        return self._ready
 
     def wait(self, seconds: float) -> None:
         """Until it says that it is ready.
@@ -87,6 +93,39 @@ def _telling(lines: Sequence[str]) -> str:
     return (rest if stamp.replace(".", "").isdecimal() else told[-1]).strip()
 
 
+def _fork(argv: list[str], place: Place, ready: int, said: int) -> int:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            become(argv, place, ready, said, parent)
+        except OSError as problem:
+            os.write(said, str(problem).encode())
+        finally:
+            os._exit(127)
+    return pid
+
+
+def _spawn(argv: list[str], place: Place, ready: int, said: int) -> int:
+    """posix_spawn(3): safe beside other threads, and by this very thread, whose end would be the helper's
+    (PR_SET_PDEATHSIG); trio starts processes in others."""
+    fds = place.namespaces.get("user", -1), place.namespaces["net"], place.room, ready, said
+    words = [sys.executable, "-m", "rootless.network.respawn", str(os.getpid()), *map(str, fds), "--", *argv]
+    for fd in fds:
+        if fd >= 0:
+            os.set_inheritable(fd, True)
+    try:
+        return os.posix_spawn(sys.executable, words, os.environ)
+    finally:
+        for fd in fds:
+            if fd >= 0:
+                os.set_inheritable(fd, False)
+
+
+def _without_user(place: Place) -> Place:
+    return replace(place, namespaces={"net": place.namespaces["net"]})
+
+
 def become(argv: list[str], place: Place, ready: int, errors: int, parent: int) -> NoReturn:
     """Turn into a helper that ends with `parent`, with `NET`, `READY` and standard error and no other descriptor.
 
@@ -95,11 +134,12 @@ def become(argv: list[str], place: Place, ready: int, errors: int, parent: int) 
     """
     if os.geteuid() == 0:
         room.enter(place.room)
-    ns.setns(place.namespaces["user"], ns.CLONE_NEWUSER)
-    with suppress(PermissionError):  # in a map of one id setgroups(2) was given up
-        os.setgroups([])
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
+    if "user" in place.namespaces:
+        ns.setns(place.namespaces["user"], ns.CLONE_NEWUSER)
+        with suppress(PermissionError):  # in a map of one id setgroups(2) was given up
+            os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of credentials, which clears it
     if os.getppid() != parent:
         os._exit(1)

@@ -239,7 +239,10 @@ class _Keeper:
             log = LogWriter(self.container.directory / "log", log_options(self.container.spec))
             watch = Watch(running, log, clients, self._end_strays if self.container.spec.pid else None)
             busy = self.container.spec.health is not None or self.networking.is_named
-            watch.until_the_end(self.order.stdin, self._monitor, self._note, listener=self.listener, busy=busy)
+            helpers = [helper.pidfd for helper in self.networking.network.helpers]
+            watch.until_the_end(
+                self.order.stdin, self._monitor, self._note, listener=self.listener, busy=busy, helpers=helpers
+            )
             watch.tell_end()  # as in Docker, whoever was attached saw this run and not the next
             if not self.restarting:
                 return
@@ -302,7 +305,19 @@ class _Keeper:
             pause=lambda paused: self._pause(running, paused),
             checking=self._checking() if spec.health is not None else None,
             networking=self.networking,
+            tending=self._tending() if self.networking.network.helpers else None,
         )
+
+    def _tending(self) -> Callable[[], Awaitable[None]]:
+        from .tending import tend
+
+        def tell(down: str) -> None:
+            self.container.emit("network_down" if down else "network_up", **({"reason": down} if down else {}))
+            state = self.container.stored_state()
+            connected = self.networking.now(state.network, down)
+            self.container.try_to_write_state(msgspec.structs.replace(state, network=connected))
+
+        return lambda: tend(self.networking.network, tell)
 
     def _checking(self) -> Callable[[], Awaitable[None]]:
         from .healthcheck import keep_checking

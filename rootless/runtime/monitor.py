@@ -57,6 +57,7 @@ class Monitor:
         pause: Callable[[bool], None] | None = None,
         checking: Callable[[], Awaitable[None]] | None = None,
         networking: Networking | None = None,
+        tending: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.running = running
         self.log = log
@@ -65,7 +66,8 @@ class Monitor:
         self.pause = pause
         self.checking = checking
         self.networking = networking
-        self._helping = trio.CancelScope()
+        self._naming, self._helping = trio.CancelScope(), trio.CancelScope()
+        self.tending = tending
         self.clients: list[Client] = []
         self.waiting: list[stream.Connection] = []
         self.stopped = False
@@ -103,6 +105,8 @@ class Monitor:
                 self._attending.start_soon(self.checking)
             if self.networking is not None and self.networking.is_named:
                 self._attending.start_soon(self._keep_names, self.networking.holding)
+            if self.tending is not None:
+                self._attending.start_soon(self._tend, self.tending)
             async with trio.open_nursery() as relaying:
                 for number, fd in self.running.outputs.items():
                     relaying.start_soon(self._relay_output, number, fd)
@@ -110,7 +114,8 @@ class Monitor:
                 relaying.cancel_scope.deadline = trio.current_time() + DRAIN_TIMEOUT
                 for client in self.clients:
                     client.hurry()
-            self._helping.cancel()  # what was held for the container is let go now
+            self._naming.cancel()
+            self._helping.cancel()  # what was held for the container is let go now, and its helpers end with it
             ended()
             for client in list(self.clients):
                 await client.flush()
@@ -234,8 +239,12 @@ class Monitor:
             self._attending.start_soon(self._keep_names, self.networking.holding)
 
     async def _keep_names(self, holding: Holding) -> None:
-        with self._helping:
+        with self._naming:
             await keep_names(holding)
+
+    async def _tend(self, tending: Callable[[], Awaitable[None]]) -> None:
+        with self._helping:
+            await tending()
 
     def _do(self, connection: stream.Connection, work: Callable[[], None]) -> None:
         answer: stream.AnyMessage = stream.Done()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ..container.container import Container
-from ..container.network import Connected
+from ..container.network import Connected, Helper
 from ..errors import RootlessError, StoreError
 from ..idmap import IdMap
+from ..kernel import process
 from ..network import choice, hosts, resolv
-from ..network.setup import Ask, Network, Place
+from ..network.setup import Ask, Network, Place, Process
 
 if TYPE_CHECKING:
     from ..network.holding import Holding
@@ -57,8 +60,14 @@ class Networking:
 
     def prepared(self) -> None:
         """Wait for the network, and write the files that tell of it. They are bound in the container already."""
-        self.connected = self.network.settle()
+        connected = self.network.settle()
+        self.connected = msgspec.structs.replace(connected, helpers=as_helpers(self.network.helpers))
         write_files(self.container, self.connected, self.network)
+
+    def now(self, before: Connected | None, down: str) -> Connected:
+        """How the container is connected, after a helper ended or was started anew. Of `before` all else is kept."""
+        helpers = () if down else as_helpers(self.network.helpers)
+        return msgspec.structs.replace(before or self.connected, down=down, helpers=helpers)
 
     def detach(self) -> None:
         """Give everything back. As `Network.detach`."""
@@ -90,3 +99,8 @@ def _write(path: Path, text: str) -> None:
             file.write(text)
     except OSError as problem:
         raise StoreError(f"{path}: {problem.strerror}") from problem
+
+
+def as_helpers(processes: Iterable[Process]) -> tuple[Helper, ...]:
+    """Helper processes as a state names them."""
+    return tuple(Helper(p.name, p.pid, process.start_time(p.pid)) for p in processes)

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
@@ -33,8 +34,15 @@ class Quiet:
         requests: connections with a request that is the monitor's to answer, and the descriptors that came with it.
     """
 
-    def __init__(self, running: Running, listener: socket.socket | None, attached: list[stream.Connection]) -> None:
+    def __init__(
+        self,
+        running: Running,
+        listener: socket.socket | None,
+        attached: list[stream.Connection],
+        helpers: Sequence[int] = (),
+    ) -> None:
         self.running = running
+        self.helpers = helpers
         self.listener = listener
         self.attached = attached
         self.stopped = False
@@ -63,7 +71,7 @@ class Quiet:
 
     def _poll(self) -> select.poll:
         poll = select.poll()
-        watched = [self.running.pidfd, self.running.server_pidfd, *self.running.outputs.values()]
+        watched = [self.running.pidfd, self.running.server_pidfd, *self.running.outputs.values(), *self.helpers]
         watched += [fd for client in self.attached for fd in client.filenos()]
         watched += [self.listener.fileno()] if self.listener is not None else []
         for fd in watched:

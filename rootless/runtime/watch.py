@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,7 @@ class Watch:
         *,
         listener: socket.socket | None = None,
         busy: bool = False,
+        helpers: Sequence[int] = (),
     ) -> None:
         """Wait for the end of the process, and until those who are attached have its output.
 
@@ -71,9 +72,10 @@ class Watch:
             note: writes the end down, before anybody's reading is waited for.
             listener: where others connect.
             busy: there is something to do for it all the time.
+            helpers: descriptors on processes that have to be attended to when they end.
         """
         running = self.running
-        quiet = Quiet(running, listener, self.attached)
+        quiet = Quiet(running, listener, self.attached, helpers)
         if quiet.ended(at_most=PATIENCE_MS if busy else None):
             self.stopped, self.waiting = quiet.stopped, quiet.waiting
             quiet.hang_up()

@@ -1,0 +1,69 @@
+"""The helpers of a container's network while it runs: their end is noticed, told, and made good."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import trio
+
+from ..errors import RootlessError
+from ..network.setup import Network, Process
+
+DELAYS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before each attempt to start a helper anew; after the last one the network stays down."""
+
+LONG_ENOUGH = 60.0
+"""Seconds after which a helper counts as one that works: its end is the first again."""
+
+READY_TIMEOUT = 10.0
+
+
+async def tend(network: Network, tell: Callable[[str], None]) -> None:
+    """Watch the helpers of a network, and start them anew.
+
+    Args:
+        tell: is told why the network is down, and with an empty text that it is up again.
+    """
+    async with trio.open_nursery() as nursery:
+        for helper in network.helpers:
+            nursery.start_soon(_tend, network, helper, tell)
+
+
+async def _tend(network: Network, helper: Process, tell: Callable[[str], None]) -> None:
+    attempts = 0
+    while True:
+        began = trio.current_time()
+        await trio.lowlevel.wait_readable(helper.pidfd)
+        if trio.current_time() - began > LONG_ENOUGH:
+            attempts = 0
+        reason = f"{helper.name} {_how_it_ended(helper)}"
+        tell(reason)
+        while attempts < len(DELAYS):
+            await trio.sleep(DELAYS[attempts])
+            attempts += 1
+            recovery = network.repair(helper)
+            if recovery is None:
+                return
+            helper = recovery.process
+            with trio.move_on_after(READY_TIMEOUT):
+                await trio.lowlevel.wait_readable(recovery)
+            try:
+                recovery.wait(0)
+            except RootlessError as problem:
+                tell(f"{reason}; {problem.message}")
+                continue
+            tell("")
+            break
+        else:
+            return
+
+
+def _how_it_ended(helper: Process) -> str:
+    """In words; it is not reaped by this."""
+    ended = os.waitid(os.P_PIDFD, helper.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None:
+        return "ended"
+    if ended.si_code == os.CLD_EXITED:
+        return f"ended with code {ended.si_status}"
+    return f"was killed by signal {ended.si_status}"
