@@ -64,6 +64,12 @@ def read_network(given: dict[str, Any]) -> dict[str, Any]:
         mode, warning = choice.default()
     if warning:
         _warn(warning)
+    if mode in ("container", "container:"):
+        raise UsageError("--network: invalid container format container:<name|id>")
+    if mode.startswith("slirp4netns:"):
+        from ..network import slirp
+
+        slirp.read_options(mode.partition(":")[2])
     _require_sense(mode, net, given["hostname"])
     return {"network": mode, "net": net}
 

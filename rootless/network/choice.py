@@ -33,17 +33,24 @@ def network(ask: Ask, holding: Holding | None = None) -> Network:
     match kind:
         case "none" | "host" | "container":
             return Unconnected()
-        case "slirp4netns":
-            raise UnavailableError(
-                f"--network {ask.record.spec.network} is not available in this version",
-                hint="there are: pasta, host, none",
-            )
         case "pasta":
+            from . import host
+
+            if not options and not (host.address() or host.has_ipv6()) and on_path("slirp4netns"):
+                return _slirp(ask, "")  # pasta does not start on a machine without a way out
             from .pasta import Pasta
 
             return Pasta(ask, find("pasta"), options)
+        case "slirp4netns":
+            return _slirp(ask, options)
         case _:
             return Unconnected()  # it has been disconnected from all that it was made for
+
+
+def _slirp(ask: Ask, options: str) -> Network:
+    from .slirp import Slirp
+
+    return Slirp(ask, find("slirp4netns"), options)
 
 
 def _named(ask: Ask, holding: Holding | None) -> Network:
@@ -71,6 +78,8 @@ def default() -> tuple[str, str]:
     """The mode of a container for which none was named, and a line for the user if that is less than usual."""
     if on_path("pasta"):
         return "pasta", ""
+    if on_path("slirp4netns"):
+        return "slirp4netns", ""
     return "none", f"the container has no network: pasta is not installed; {INSTALL}"
 
 

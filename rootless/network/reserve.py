@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from ..errors import ConflictError, NotFoundError, RootlessError, UnavailableErr
 
 ATTEMPTS = 20
 """How often a free port is looked for that is free in every address family."""
+
+PATIENCE = 0.3
+"""Seconds after which a port counts as taken: a killed pasta has its ports until the kernel has removed its tap."""
 
 START = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
@@ -37,13 +41,24 @@ class Reservation:
             UnavailableError: one is below those that an unprivileged user may use.
             NotFoundError: the machine has no such address.
         """
-        self.ports = tuple(self._bind(port) for port in wanted)
+        deadline = time.monotonic() + PATIENCE
+        self.ports = tuple(self._bind_patiently(port, deadline) for port in wanted)
 
     def release(self) -> None:
         """Let go of them."""
         for held in self._sockets:
             held.close()
         self._sockets = []
+
+    def _bind_patiently(self, port: Port, deadline: float) -> Port:
+        """As `_bind`, and again as long as the pasta of a container that has just ended may still have it."""
+        while True:
+            try:
+                return self._bind(port)
+            except ConflictError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def _bind(self, port: Port) -> Port:
         if port.host_end:

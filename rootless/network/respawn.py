@@ -1,4 +1,4 @@
-"""`python -m rootless.network.respawn PARENT USER NET ROOM READY ERRORS -- COMMAND...`: becomes a helper of a network.
+"""`python -m rootless.network.respawn PARENT USER NET ROOM READY ERRORS READY_AT -- COMMAND...`: becomes a helper.
 
 For a monitor under trio, which must not fork: the numbers are descriptors that it passed on (spawn.py).
 """
@@ -13,9 +13,8 @@ from .spawn import become
 
 def main() -> None:
     """See the module."""
-    parent, user, net, room, ready, errors = map(int, sys.argv[1:7])
-    namespaces = {"net": net} | ({"user": user} if user >= 0 else {})
-    become(sys.argv[8:], Place(0, namespaces, room), ready, errors, parent)
+    parent, user, net, room, ready, errors, ready_at = map(int, sys.argv[1:8])
+    become(sys.argv[9:], Place(0, {"user": user, "net": net}, room), ready, errors, parent, ready_at)
 
 
 if __name__ == "__main__":

@@ -112,8 +112,8 @@ class Network(Protocol):
         """
 
     def detach(self) -> None:
-        """End the helpers, reap them, and give everything back. May be called at any time, and again; must not fork
-        (trio may be running) and does not fail."""
+        """End the helpers, and give everything back. May be called at any time, and again; must not fork (trio may be
+        running), does not wait and does not fail."""
 
 
 class Unconnected:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import NoReturn
 
 from .. import room
@@ -32,19 +32,20 @@ class Starting:
         argv: its command line.
     """
 
-    def __init__(self, name: str, argv: list[str], place: Place, *, fork: bool = True, join: bool = True) -> None:
+    def __init__(self, name: str, argv: list[str], place: Place, *, fork: bool = True, ready_at: int = 1) -> None:
         """Start it outside the container's namespaces but for its user namespace.
 
         Args:
             fork: by fork(2); else, under trio, as a new interpreter.
-            join: in the container's user namespace; else where the caller is, or for real root in the room.
+            ready_at: the descriptor by which it says that it is ready, where that is not `READY`.
         """
+        _reap()
         self.argv = argv
         self._ready, ready = os.pipe2(os.O_CLOEXEC)
         os.fchmod(ready, 0o666)  # the helper opens it anew, as whoever is root in the container
         self._said, said = os.pipe2(os.O_CLOEXEC)
         start = _fork if fork else _spawn
-        pid = start(argv, place if join else _without_user(place), ready, said)
+        pid = start(argv, place, ready, said, ready_at)
         os.close(ready)
         os.close(said)
         self.process = Process(name, pid, os.pidfd_open(pid))
@@ -93,12 +94,12 @@ def _telling(lines: Sequence[str]) -> str:
     return (rest if stamp.replace(".", "").isdecimal() else told[-1]).strip()
 
 
-def _fork(argv: list[str], place: Place, ready: int, said: int) -> int:
+def _fork(argv: list[str], place: Place, ready: int, said: int, ready_at: int) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
-            become(argv, place, ready, said, parent)
+            become(argv, place, ready, said, parent, ready_at)
         except OSError as problem:
             os.write(said, str(problem).encode())
         finally:
@@ -106,27 +107,29 @@ def _fork(argv: list[str], place: Place, ready: int, said: int) -> int:
     return pid
 
 
-def _spawn(argv: list[str], place: Place, ready: int, said: int) -> int:
+def _spawn(argv: list[str], place: Place, ready: int, said: int, ready_at: int) -> int:
     """posix_spawn(3): safe beside other threads, and by this very thread, whose end would be the helper's
     (PR_SET_PDEATHSIG); trio starts processes in others."""
-    fds = place.namespaces.get("user", -1), place.namespaces["net"], place.room, ready, said
-    words = [sys.executable, "-m", "rootless.network.respawn", str(os.getpid()), *map(str, fds), "--", *argv]
+    fds = place.namespaces["user"], place.namespaces["net"], place.room, ready, said
+    words = [
+        sys.executable,
+        "-m",
+        "rootless.network.respawn",
+        str(os.getpid()),
+        *map(str, (*fds, ready_at)),
+        "--",
+        *argv,
+    ]
     for fd in fds:
-        if fd >= 0:
-            os.set_inheritable(fd, True)
+        os.set_inheritable(fd, True)
     try:
         return os.posix_spawn(sys.executable, words, os.environ)
     finally:
         for fd in fds:
-            if fd >= 0:
-                os.set_inheritable(fd, False)
+            os.set_inheritable(fd, False)
 
 
-def _without_user(place: Place) -> Place:
-    return replace(place, namespaces={"net": place.namespaces["net"]})
-
-
-def become(argv: list[str], place: Place, ready: int, errors: int, parent: int) -> NoReturn:
+def become(argv: list[str], place: Place, ready: int, errors: int, parent: int, ready_at: int) -> NoReturn:
     """Turn into a helper that ends with `parent`, with `NET`, `READY` and standard error and no other descriptor.
 
     Raises:
@@ -134,26 +137,43 @@ def become(argv: list[str], place: Place, ready: int, errors: int, parent: int) 
     """
     if os.geteuid() == 0:
         room.enter(place.room)
-    if "user" in place.namespaces:
-        ns.setns(place.namespaces["user"], ns.CLONE_NEWUSER)
-        with suppress(PermissionError):  # in a map of one id setgroups(2) was given up
-            os.setgroups([])
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+    ns.setns(place.namespaces["user"], ns.CLONE_NEWUSER)
+    with suppress(PermissionError):  # in a map of one id setgroups(2) was given up
+        os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of credentials, which clears it
     if os.getppid() != parent:
         os._exit(1)
-    for source, target in (place.namespaces["net"], 0), (ready, 1), (errors, 2):
+    # Out of the way of each other first.
+    net, ready, errors = (
+        fcntl.fcntl(fd, fcntl.F_DUPFD, ready_at + 3) for fd in (place.namespaces["net"], ready, errors)
+    )
+    for source, target in (net, 0), (errors, 1), (errors, 2), (ready, ready_at):
         os.dup2(source, target)
-    process.close_from(3)
+    process.close_from(3, frozenset({ready_at}))
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # pasta takes an ignored one for a failure of its own
     os.execv(argv[0], argv)
 
 
+_dying: list[int] = []
+
+
 def end(helper: Process) -> None:
-    """Kill a helper, and reap it."""
+    """Kill a helper. Its tap device takes the kernel 20 to 50 ms to remove, for which nobody waits: whoever is left is
+    reaped with the next one, or by init when this process ends."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(helper.pidfd, signal.SIGKILL)
-    with suppress(ChildProcessError):
-        os.waitpid(helper.pid, 0)
     os.close(helper.pidfd)
+    _dying.append(helper.pid)
+    _reap()
+
+
+def _reap() -> None:
+    for pid in list(_dying):
+        try:
+            gone = os.waitpid(pid, os.WNOHANG)[0] == pid
+        except ChildProcessError:
+            gone = True
+        if gone:
+            _dying.remove(pid)
