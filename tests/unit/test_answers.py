@@ -165,6 +165,7 @@ def test_no_packet_brings_it_down(tmp_path_factory: pytest.TempPathFactory, pack
         HEADER + b"\xff\xff\0\1\0\1",
         HEADER[:4] + b"\xff\xff" * 4 + b"\3web\0\0\1\0\1",  # it promises 65535 records of each kind
     ],
+    ids=range(5),  # not their bytes: the header's number is another one in each of pytest-xdist's workers
 )
 def test_hostile_packets_are_refused_at_once(networks: Networks, packet: bytes) -> None:
     reply = Answers(networks).respond(packet, "10.0.1.2", datagram=True)
