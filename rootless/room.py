@@ -139,15 +139,20 @@ class _Helper:
             )
 
 
-def enter(fd: int) -> None:
+def enter(fd: int, *, keep_groups: bool = False) -> None:
     """Move the calling process into the room as its root, with every capability there. No way leads back.
+
+    Args:
+        keep_groups: the caller's supplementary groups stay, though the room has no numbers for them: what only they may
+            search can still be mounted. Whoever becomes a container's user gives them up then.
 
     Raises:
         OSError: EPERM when the caller is not the room's owner, EINVAL when it is in it already or has threads.
     """
     namespaces.setns(fd, namespaces.CLONE_NEWUSER)
-    with suppress(PermissionError):  # in a map of one id setgroups(2) is given up
-        os.setgroups([])
+    if not keep_groups:
+        with suppress(PermissionError):  # in a map of one id setgroups(2) is given up
+            os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
 

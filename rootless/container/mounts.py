@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from ..errors import InvalidError
+from ..errors import InvalidError, NotFoundError
 
 Kind = Literal["bind", "volume", "tmpfs", "overlay"]
 
@@ -93,11 +93,12 @@ def combine(
 
 
 def require_source(mount: Mount) -> None:
-    """Raise Docker's InvalidError when a path of the machine's that shall be mounted is not there."""
+    """Raise Docker's NotFoundError when a path of the machine's that shall be mounted is not there, its InvalidError
+    when that can't be found out."""
     try:
         os.stat(mount.source)
     except FileNotFoundError:
-        raise InvalidError(
+        raise NotFoundError(
             f'invalid mount config for type "bind": bind source path does not exist: {mount.source}'
         ) from None
     except OSError as problem:

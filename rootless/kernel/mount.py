@@ -100,6 +100,19 @@ def mountinfo(pid: int | str = "self") -> list[tuple[str, str, str]]:
     return found
 
 
+def propagation(path: str) -> tuple[str, str]:
+    """(mount point, optional fields) of the mount that `path`, which must be a real path, is on: `shared:1 master:2`,
+    one of these, or nothing (proc_pid_mountinfo(5))."""
+    point, fields = "", ""
+    with open("/proc/self/mountinfo", errors="surrogateescape") as file:
+        for line in file:
+            head = line.partition(" - ")[0].split(" ")
+            place = _unescape(head[4])
+            if (path == place or path.startswith(place.rstrip("/") + "/")) and len(place) >= len(point):
+                point, fields = place, " ".join(head[6:])
+    return point, fields
+
+
 def _unescape(text: str) -> str:
     """The four characters that the kernel writes as octal escapes in mountinfo."""
     if "\\" not in text:

@@ -159,7 +159,7 @@ class _Keeper:
         self.container.emit("start")
         if client is not None:
             with suppress(OSError):  # a command that was killed in this moment leaves the container running
-                client.send(stream.Started(self.container.id, self.confinement.warnings))
+                client.send(stream.Started(self.container.id, (*self.confinement.warnings, *self.sources.warnings)))
         return running
 
     def _begin(self, client: stream.Connection | None) -> Running:

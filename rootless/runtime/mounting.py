@@ -21,7 +21,7 @@ from ..idmap import IdMap
 from ..kernel import fs
 from ..kernel import mount as m
 from ..volumes import fill
-from .mountpoint import MountPoint, Root, attach, open_inside
+from .mountpoint import MountPoint, Root, attach_tree, open_inside
 from .ownership import Giver
 from .rootfs import Bind, Operation
 from .tmpfs import Tmpfs
@@ -75,26 +75,48 @@ class Host:
 
     def execute(self, root: Root) -> None:
         mount = self.mount
-        with self._open() as source:
+        with self._tree(root) as tree:
             if self.giver is not None:
-                self.giver.give(source, root)
-            read_only = m.MOUNT_ATTR_RDONLY if mount.read_only else 0
+                self.giver.give(tree, root)
             try:
-                attach(
-                    source,
+                attach_tree(
+                    tree,
                     root,
                     mount.target,
-                    attributes=read_only | _attributes(mount),
-                    recursive=mount.recursive != "disabled",
+                    attributes=_attributes(mount),
                     deep=mount.recursive != "writable",
                     propagation=PROPAGATION[mount.propagation],
                 )
             except NotADirectoryError as problem:
                 raise _mismatch(self.source, mount.target) from problem
-            except OSError as problem:
-                if problem.errno == errno.EINVAL and mount.recursive == "disabled":
-                    raise _locked_below(self.source) from problem
-                raise
+
+    @contextmanager
+    def _tree(self, root: Root) -> Iterator[int]:
+        """A detached copy of the source."""
+        if self.key in root.borrowed:
+            yield root.borrowed[self.key]
+            return
+        with self._open() as source:
+            tree = self.copy(source, "", m.AT_EMPTY_PATH)
+        try:
+            yield tree
+        finally:
+            os.close(tree)
+
+    @property
+    def key(self) -> str:
+        """What a copy that was made beforehand is called among `Root.borrowed`."""
+        return f"machine:{self.mount.target}"
+
+    def copy(self, dirfd: int, path: str, flags: int = 0) -> int:
+        """open_tree(2), with what is mounted below unless that shall be left out."""
+        flags |= m.OPEN_TREE_CLONE | (0 if self.mount.recursive == "disabled" else m.AT_RECURSIVE)
+        try:
+            return m.open_tree(dirfd, path, flags)
+        except OSError as problem:
+            if problem.errno == errno.EINVAL and self.mount.recursive == "disabled":
+                raise _locked_below(self.source) from problem
+            raise
 
     @contextmanager
     def _open(self) -> Iterator[int]:
@@ -153,8 +175,20 @@ class Overlay:
                 m.mount_setattr(point.fd, "", m.AT_EMPTY_PATH, m.MOUNT_ATTR_RDONLY)
 
 
+def copies_for_root(plan: Iterable[Operation]) -> dict[str, int]:
+    """Descriptors on detached copies of the machine's directories, made by real root before it enters the room: the
+    subordinate id that its containers' root is may not walk to all of them. For others there are none: they are made
+    inside, where the kernel locks what must not be changed there."""
+    if os.geteuid() != 0:
+        return {}
+    hosts = [op for op in plan if isinstance(op, Host) and os.path.isabs(op.source)]
+    return {host.key: host.copy(m.AT_FDCWD, host.source) for host in hosts}
+
+
 def _attributes(mount: Mount) -> int:
-    return sum(FLAGS[flag] for flag in set(mount.flags) if flag in FLAGS)
+    return (m.MOUNT_ATTR_RDONLY if mount.read_only else 0) | sum(
+        FLAGS[flag] for flag in set(mount.flags) if flag in FLAGS
+    )
 
 
 def _mount_flags(mount: Mount) -> int:

@@ -148,33 +148,45 @@ def attach(
     deep: bool = True,
     propagation: int = 0,
 ) -> None:
-    """Mount what is behind the descriptor `source` at `target` as well.
-
-    The mount gets its attributes while no path leads to it yet, and `target` is looked up once: whoever exchanges
-    something there meanwhile has no mount without attributes, and none that belongs elsewhere. Attributes that an outer
-    namespace has locked are only ever added to (mount_namespaces(7)).
+    """Mount what is behind the descriptor `source` at `target` as well. See `attach_tree`.
 
     Args:
         recursive: bring the submounts along; with `deep` the attributes reach them, too.
+
+    Raises:
+        OSError: EINVAL when submounts are left behind that an outer namespace has locked to their parent.
+    """
+    tree = m.open_tree(source, "", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH | (m.AT_RECURSIVE if recursive else 0))
+    try:
+        attach_tree(tree, root, target, attributes=attributes, deep=deep, propagation=propagation)
+    finally:
+        os.close(tree)
+
+
+def attach_tree(
+    tree: int, root: Root, target: str, *, attributes: int = 0, deep: bool = True, propagation: int = 0
+) -> None:
+    """Mount a detached tree at `target`.
+
+    It gets its attributes while no path leads to it yet, and `target` is looked up once: whoever exchanges something
+    there meanwhile has no mount without attributes, and none that belongs elsewhere. Attributes that an outer namespace
+    has locked are only ever added to (mount_namespaces(7)).
+
+    Args:
+        deep: the attributes reach its submounts, too.
         propagation: MS_PRIVATE, MS_SLAVE or MS_SHARED; 0 leaves it.
 
     Raises:
         NotADirectoryError: a directory on a file, or a file on a directory.
-        OSError: EINVAL when submounts are left behind that an outer namespace has locked to their parent.
     """
-    with MountPoint(root, target, directory=_is_directory(source)) as point:
-        if point.is_directory != _is_directory(source):
+    with MountPoint(root, target, directory=_is_directory(tree)) as point:
+        if point.is_directory != _is_directory(tree):
             raise NotADirectoryError(errno.ENOTDIR, "Not a directory", target)
-        subtree = m.AT_RECURSIVE if recursive else 0
-        tree = m.open_tree(source, "", m.OPEN_TREE_CLONE | m.AT_EMPTY_PATH | subtree)
-        try:
-            if attributes:
-                m.mount_setattr(tree, "", m.AT_EMPTY_PATH | (subtree if deep else 0), attributes)
-            if propagation:
-                m.mount_setattr(tree, "", m.AT_EMPTY_PATH | subtree, 0, 0, propagation)
-            m.move_mount(tree, point.fd)
-        finally:
-            os.close(tree)
+        if attributes:
+            m.mount_setattr(tree, "", m.AT_EMPTY_PATH | (m.AT_RECURSIVE if deep else 0), attributes)
+        if propagation:
+            m.mount_setattr(tree, "", m.AT_EMPTY_PATH | m.AT_RECURSIVE, 0, 0, propagation)
+        m.move_mount(tree, point.fd)
 
 
 def _is_directory(fd: int) -> bool:

@@ -6,14 +6,15 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..container import volume_use
 from ..container.container import Container
 from ..container.mounts import Mount, require_source
-from ..errors import InvalidError
+from ..errors import InvalidError, NotFoundError
 from ..idmap import IdMap
+from ..kernel.mount import propagation
 from ..volumes.store import Volumes
 
 
@@ -22,6 +23,7 @@ class Sources:
 
     Attributes:
         devices: the directories of the machine's that volumes stand for, by the volumes' names.
+        warnings: what was asked for and can't be, each a line.
     """
 
     def __init__(self, container: Container, idmap: IdMap) -> None:
@@ -29,21 +31,25 @@ class Sources:
         self._volumes = Volumes(container.paths)
         self._held: dict[str, int] = {}
         self.devices: dict[str, str] = {}
+        self.warnings: tuple[str, ...] = ()
 
     def prepare(self) -> None:
         """Make what is missing and may be made: volumes, directories of the machine's, writable layers of overlays.
 
         Raises:
-            InvalidError: a source that has to be there is not; in Docker's words.
+            NotFoundError: a source that has to be there is not; in Docker's words.
         """
         mounts = self._container.spec.mounts
+        self.warnings = ()
         if any(mount.type == "volume" for mount in mounts):
             self._prepare_volumes(mounts)
         for number, mount in enumerate(mounts):
             if mount.type == "bind":
                 prepare_bind(mount, self._idmap)
+                _require_propagation(mount)
             elif mount.type == "overlay":
                 self._prepare_overlay(number, mount)
+            self.warnings += tuple(locked(mount, self.devices.get(mount.source, mount.source)))
 
     def _prepare_volumes(self, mounts: tuple[Mount, ...]) -> None:
         with self._volumes.using():
@@ -83,11 +89,15 @@ def prepare_bind(mount: Mount, idmap: IdMap) -> None:
     """Make the directory that `-v` names when there is nothing.
 
     Raises:
-        InvalidError: it can't be made, or must not be (`--mount`).
+        NotFoundError: it must not be made (`--mount`).
+        InvalidError: it can't be.
     """
-    if not mount.create or os.path.exists(mount.source):
+    try:
         require_source(mount)
         return
+    except NotFoundError:
+        if not mount.create:
+            raise
     new = [p for p in (Path(mount.source), *Path(mount.source).parents) if not os.path.lexists(p)]
     try:
         os.makedirs(mount.source, 0o755, exist_ok=True)
@@ -98,6 +108,32 @@ def prepare_bind(mount: Mount, idmap: IdMap) -> None:
         ) from problem
     for path in new:
         _give_to_root(path, idmap)
+
+
+def _require_propagation(mount: Mount) -> None:
+    """Raise Docker's InvalidError where nothing can come from the machine, or, for `shared`, go there."""
+    if "slave" not in mount.propagation and "shared" not in mount.propagation:
+        return
+    point, fields = propagation(os.path.realpath(mount.source))
+    if "shared:" in fields or ("slave" in mount.propagation and "master:" in fields):
+        return
+    kind = "shared or slave" if "slave" in mount.propagation else "shared"
+    raise InvalidError(f"path {mount.source} is mounted on {point} but it is not a {kind} mount")
+
+
+_LOCKS = {"exec": os.ST_NOEXEC, "suid": os.ST_NOSUID, "dev": os.ST_NODEV}
+
+
+def locked(mount: Mount, source: str) -> Iterator[str]:
+    """What was asked of a mount that the machine's own forbids: a user namespace may not clear such a flag
+    (mount_namespaces(7)), so it stays."""
+    asked = [flag for flag in mount.flags if flag in _LOCKS]
+    if not asked or not os.path.isabs(source):
+        return
+    flags = os.statvfs(source).f_flag
+    for flag in asked:
+        if flags & _LOCKS[flag]:
+            yield f"{source} is mounted no{flag} on this machine, and stays so at {mount.target}"
 
 
 def _give_to_root(path: Path, idmap: IdMap) -> None:

@@ -16,7 +16,7 @@ from .. import room
 from ..idmap import map_text
 from ..kernel import namespaces as ns
 from ..kernel import process
-from . import init
+from . import init, mounting
 from .bundle import Bundle
 from .channel import Channel, Cloned, Failed
 from .program import Stdio, adjust_oom_score
@@ -36,14 +36,15 @@ def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel, outside: i
         connections = socket.socketpair() if place else None
         # Later would be too late: no way leads back out of the room.
         server = _start_server(bundle, connections[1], outside, -1) if connections and place == "outside" else 0
-        room.enter(room_fd)
+        copies = mounting.copies_for_root(bundle.plan)
+        room.enter(room_fd, keep_groups=True)
         # Root's change of ids made the process undumpable, and its /proc files the real root's (proc(5)): PID 1, a copy
         # of this process, would have a uid_map that nobody in the room may open.
         process.prctl(process.PR_SET_DUMPABLE, 1)
         sharing = bundle.sharing
         if connections and place == "inside" and sharing.user >= 0:
             server = _start_server(bundle, connections[1], outside, sharing.user)
-        borrowed = sharing.borrow()
+        borrowed = copies | sharing.borrow()
         sharing.join()
         pid = ns.clone(sharing.own | ns.CLONE_PARENT)
         if pid == 0:

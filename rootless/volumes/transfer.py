@@ -15,7 +15,7 @@ from ..storage.extract import Extractor, Policy
 from ..storage.pack import Place, pack
 from ..storage.tarstream import TarStream
 from . import fill
-from .store import Volume
+from .store import DATA, Volume
 
 _CHUNK = 1 << 18
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -28,8 +28,8 @@ def export(paths: Paths, volume: Volume, sink: BinaryIO) -> None:
         RootlessError: a file can't be read, or the archive not be written.
     """
 
-    def work() -> None:
-        with _opened(volume) as data, open(os.dup(sink.fileno()), "wb") as out:
+    def work(store: int) -> None:
+        with _opened(volume, store) as data, open(os.dup(sink.fileno()), "wb") as out:
             pack(Place(data, b"."), b".", out)
 
     sink.flush()
@@ -46,8 +46,8 @@ def import_(paths: Paths, volume: Volume, source: BinaryIO) -> None:
         RootlessError: no room, or an owner that containers here don't have.
     """
 
-    def work() -> None:
-        with _opened(volume) as data:
+    def work(store: int) -> None:
+        with _opened(volume, store) as data:
             plain = decompressor(source)
             archive = TarStream(iter(lambda: plain.read(_CHUNK), b""))
             Extractor(data, Policy(owner=None, top=True)).run(archive)
@@ -57,9 +57,12 @@ def import_(paths: Paths, volume: Volume, source: BinaryIO) -> None:
 
 
 @contextmanager
-def _opened(volume: Volume) -> Iterator[int]:
-    lock = fill.settle(str(volume.directory)) if volume.own_data else -1
-    data = os.open(volume.data, _DIRECTORY)
+def _opened(volume: Volume, store: int) -> Iterator[int]:
+    """The volume's data, as root of the room; under real root that may not walk to the store, so it begins there."""
+    os.fchdir(store)
+    where = f"volumes/{volume.name}"
+    lock = fill.settle(where) if volume.own_data else -1
+    data = os.open(f"{where}/{DATA}" if volume.own_data else volume.data, _DIRECTORY)
     try:
         yield data
     finally:
@@ -68,18 +71,20 @@ def _opened(volume: Volume) -> Iterator[int]:
             os.close(lock)
 
 
-def _inside(paths: Paths, failure: str, work: Callable[[], None]) -> None:
+def _inside(paths: Paths, failure: str, work: Callable[[int], None]) -> None:
     """Do `work` in the room: its root owns all the ids that the files belong to."""
 
     def told() -> None:
         try:
-            work()
+            work(store)
         except OSError as problem:
             what = f"{os.fsdecode(problem.filename)}: " if problem.filename else ""
             raise RootlessError(f"{failure}: {what}{(problem.strerror or str(problem)).lower()}") from problem
 
+    store = os.open(paths.store, _DIRECTORY)
     fd = room.open_room(paths, idmap.detect())
     try:
         room.call(fd, told)
     finally:
         os.close(fd)
+        os.close(store)
