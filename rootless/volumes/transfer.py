@@ -28,8 +28,8 @@ def export(paths: Paths, volume: Volume, sink: BinaryIO) -> None:
         RootlessError: a file can't be read, or the archive not be written.
     """
 
-    def work(store: int) -> None:
-        with _opened(volume, store) as data, open(os.dup(sink.fileno()), "wb") as out:
+    def work(volumes: int) -> None:
+        with _opened(volume, volumes) as data, open(os.dup(sink.fileno()), "wb") as out:
             pack(Place(data, b"."), b".", out)
 
     sink.flush()
@@ -46,8 +46,8 @@ def import_(paths: Paths, volume: Volume, source: BinaryIO) -> None:
         RootlessError: no room, or an owner that containers here don't have.
     """
 
-    def work(store: int) -> None:
-        with _opened(volume, store) as data:
+    def work(volumes: int) -> None:
+        with _opened(volume, volumes) as data:
             plain = decompressor(source)
             archive = TarStream(iter(lambda: plain.read(_CHUNK), b""))
             Extractor(data, Policy(owner=None, top=True)).run(archive)
@@ -57,12 +57,11 @@ def import_(paths: Paths, volume: Volume, source: BinaryIO) -> None:
 
 
 @contextmanager
-def _opened(volume: Volume, store: int) -> Iterator[int]:
-    """The volume's data, as root of the room; under real root that may not walk to the store, so it begins there."""
-    os.fchdir(store)
-    where = f"volumes/{volume.name}"
-    lock = fill.settle(where) if volume.own_data else -1
-    data = os.open(f"{where}/{DATA}" if volume.own_data else volume.data, _DIRECTORY)
+def _opened(volume: Volume, volumes: int) -> Iterator[int]:
+    """The volume's data, as root of the room; under real root that may not walk to `volumes`, so it begins there."""
+    os.fchdir(volumes)
+    lock = fill.settle(volume.name) if volume.own_data else -1
+    data = os.open(f"{volume.name}/{DATA}" if volume.own_data else volume.data, _DIRECTORY)
     try:
         yield data
     finally:
@@ -76,15 +75,15 @@ def _inside(paths: Paths, failure: str, work: Callable[[int], None]) -> None:
 
     def told() -> None:
         try:
-            work(store)
+            work(volumes)
         except OSError as problem:
             what = f"{os.fsdecode(problem.filename)}: " if problem.filename else ""
             raise RootlessError(f"{failure}: {what}{(problem.strerror or str(problem)).lower()}") from problem
 
-    store = os.open(paths.store, _DIRECTORY)
+    volumes = os.open(paths.volumes, _DIRECTORY)
     fd = room.open_room(paths, idmap.detect())
     try:
         room.call(fd, told)
     finally:
         os.close(fd)
-        os.close(store)
+        os.close(volumes)
