@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import RootlessError, UsageError
+from ..errors import RootlessError
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def written(output: str, doing: str) -> Iterator[BinaryIO]:
     """
     if not output:
         if sys.stdout.isatty():
-            raise UsageError(f"cowardly refusing to {doing} to a terminal", hint="use the -o flag or redirect")
+            raise RootlessError(f"cowardly refusing to {doing} to a terminal", hint="use the -o flag or redirect")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return

@@ -42,7 +42,7 @@ def print_rows(rows: Iterable[T], fields: Mapping[str, Field[T]], form: str, tab
     """Write a listing to standard output.
 
     Args:
-        form: what `--format` said, or `table`.
+        form: what `--format` said, or `table`, for which nothing at all stands as well.
         table: the template of the default table, with `table ` before it.
 
     Raises:
@@ -55,7 +55,7 @@ def print_rows(rows: Iterable[T], fields: Mapping[str, Field[T]], form: str, tab
 
 def listing(rows: Iterable[T], fields: Mapping[str, Field[T]], form: str, table: str) -> str:
     """What `print_rows` prints. In a template `\\t` and `\\n` stand for the characters: shells don't make them."""
-    form = table if form == "table" else "{{json .}}" if form == "json" else form
+    form = table if form in ("", "table") else "{{json .}}" if form == "json" else form
     is_table = form.startswith("table")
     body = form.removeprefix("table") if is_table else form
     template = Template(body.strip(" ").replace("\\t", "\t").replace("\\n", "\n"))

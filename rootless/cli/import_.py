@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from ..errors import InvalidError, NotFoundError, UsageError
+from ..errors import InvalidError, NotFoundError, RootlessError
 from ..image import reference, spec
 from . import image_common
 from .context import Context
@@ -75,7 +75,7 @@ def opened(source: str, paths: Paths) -> Iterator[BinaryIO]:
     """An archive: a file, standard input (`-`), or what a URL leads to."""
     if source == "-":
         if sys.stdin.isatty():
-            raise UsageError("an archive can't be typed", hint="give a file, or a pipe on standard input")
+            raise RootlessError("an archive can't be typed", hint="give a file, or a pipe on standard input")
         yield sys.stdin.buffer
         return
     if _is_url(source):

@@ -97,7 +97,7 @@ def print_documents(documents: list[dict[str, Any]], form: str) -> None:
     """Print them as JSON, or each by a template."""
     from .template import Template, plain
 
-    if form == "json":
+    if form in ("", "json"):
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(plain(documents)), indent=4).decode() + "\n")
         return
     template = Template(form)

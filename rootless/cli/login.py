@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ..errors import InvalidError, UsageError
+from ..errors import InvalidError, RootlessError
 from .options import Command
 from .registry_options import registry_options
 
@@ -33,6 +33,9 @@ def login(
         print(
             "rootless: warning: --password shows it to everybody on this machine: use --password-stdin", file=sys.stderr
         )
+    if not username and not password and _still_good(host, tls_verify, authfile):
+        click.echo("Login Succeeded")
+        return
     if not username or not password:
         username, password = _ask(username, password)
     where = registry.login(host, Credentials(username, password), verify=tls_verify, authfile=authfile)
@@ -55,6 +58,22 @@ def logout(server: str | None, authfile: str) -> None:
         click.echo(f"Not logged in to {host}")
 
 
+def _still_good(host: str, verify: bool | None, authfile: str) -> bool:
+    """Whether the registry takes what an earlier login left. Only who wants to be somebody else logs out first."""
+    from ..registry import login as registry
+    from ..registry.client import DeniedError
+
+    try:
+        user = registry.login_again(host, verify=verify, authfile=authfile)
+    except DeniedError as problem:
+        print(f"rootless: the credentials of an earlier login are no longer good: {problem}", file=sys.stderr)
+        return False
+    if user is None:
+        return False
+    click.echo("Authenticating with existing credentials..." + f" [Username: {user}]" * bool(user))
+    return True
+
+
 def _host(server: str | None) -> str:
     """The registry that was meant: people also give the URL of its API."""
     host = (server or HUB).removeprefix("https://").removeprefix("http://").partition("/")[0]
@@ -65,14 +84,17 @@ def _host(server: str | None) -> str:
 
 def _from_stdin(username: str, password: str) -> str:
     if password:
-        raise UsageError("--password and --password-stdin are mutually exclusive")
+        raise RootlessError("--password and --password-stdin are mutually exclusive")
     if not username:
-        raise UsageError("Must provide --username with --password-stdin")
-    return sys.stdin.read().rstrip("\r\n")
+        raise RootlessError("Must provide --username with --password-stdin")
+    given = sys.stdin.read().rstrip("\r\n")
+    if not given:
+        raise RootlessError("password is empty", hint="standard input should hold it")
+    return given
 
 
 def _ask(username: str, password: str) -> tuple[str, str]:
     if not sys.stdin.isatty():
-        raise UsageError("cannot perform an interactive login from a non TTY device", hint="use --password-stdin")
+        raise RootlessError("cannot perform an interactive login from a non TTY device", hint="use --password-stdin")
     username = username or click.prompt("Username")
     return username, password or click.prompt("Password", hide_input=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import child
-from ..errors import InvalidError, UsageError
+from ..errors import InvalidError, RootlessError
 from ..image import obtain, reference, shortnames
 from . import progress
 from .context import Context
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @platform_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's ID only")
 @registry_options
-@click.argument("name", metavar="NAME[:TAG|@DIGEST]")
+@click.argument("name", required=False, metavar="NAME[:TAG|@DIGEST]")
 @click.pass_context
 def pull(
     ctx: click.Context, name: str, all_tags: bool, platform: str, quiet: bool, tls_verify: bool | None, authfile: str
@@ -66,11 +66,11 @@ def _pull_all(context: Context, name: str, options: Callable[[], Options], quiet
     """Pull every tag of a repository. Each in a child: after a pull this process has threads, and can't begin another.
 
     Raises:
-        UsageError: a tag or a digest was given as well.
+        RootlessError: a tag or a digest was given as well.
     """
     wanted = shortnames.expand(name)
     if reference.parse(name).tag or wanted.digest:
-        raise UsageError("tag can't be used with --all-tags/-a")
+        raise RootlessError("tag can't be used with --all-tags/-a")
 
     def tags() -> list[str]:
         from ..image.pull import tags

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ..errors import NotFoundError
+from ..errors import NotFoundError, RootlessError
 from ..image import index, shortnames
 from ..image.reference import Reference
 from ..image.store import ImageStore
@@ -20,7 +20,7 @@ from .registry_options import registry_options
 @click.option("-a", "--all-tags", is_flag=True, help="Push all tags of an image to the repository")
 @click.option("-q", "--quiet", is_flag=True, help="Suppress verbose output")
 @registry_options
-@click.argument("name", metavar="NAME[:TAG]")
+@click.argument("name", required=False, metavar="NAME[:TAG]")
 @click.pass_context
 def push(ctx: click.Context, name: str, all_tags: bool, quiet: bool, tls_verify: bool | None, authfile: str) -> None:
     """Upload an image to a registry: what the registry does not have yet."""
@@ -48,12 +48,19 @@ def _tags(store: ImageStore, wanted: Reference, everything: bool) -> list[Refere
     """
     if not everything:
         name = wanted.tagged()
-        if name.tag and store.by_name(name.full, index.names(store.read_index())) is None:
-            raise NotFoundError(f"An image does not exist locally with the tag: {wanted.familiar_name}")
+        known = index.names(store.read_index())
+        if name.tag and store.by_name(name.full, known) is None:
+            if any(other.tag and other.name == name.name for other in known):
+                raise NotFoundError(f"tag does not exist: {name}")
+            raise _unknown(wanted)
         return [name]
     if wanted.tag or wanted.digest:
-        raise click.UsageError("tag can't be used with --all-tags/-a")
+        raise RootlessError("tag can't be used with --all-tags/-a")
     found = [name for image in store.all() for name in image.names if name.name == wanted.name]
     if not found:
-        raise NotFoundError(f"An image does not exist locally with the tag: {wanted.familiar_name}")
+        raise _unknown(wanted)
     return sorted(found)
+
+
+def _unknown(wanted: Reference) -> NotFoundError:
+    return NotFoundError(f"An image does not exist locally with the tag: {wanted.familiar_name}")

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import click
 
-from ..errors import NotFoundError, UsageError
+from ..errors import NotFoundError, RootlessError
 from . import image_common
 from .archive_output import written
 from .context import Context
@@ -63,7 +63,7 @@ def load(ctx: click.Context, source: str, quiet: bool) -> None:
 def _read(source: str) -> Iterator[BinaryIO]:
     if not source:
         if sys.stdin.isatty():
-            raise UsageError("requested load from stdin, but stdin is empty", hint="give a file with --input")
+            raise RootlessError("requested load from stdin, but stdin is empty", hint="give a file with --input")
         yield sys.stdin.buffer
         return
     try:

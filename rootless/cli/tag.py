@@ -6,6 +6,7 @@ import click
 
 from ..errors import InvalidError
 from ..image import reference
+from ..storage import digest
 from .context import Context
 from .options import Command
 
@@ -20,4 +21,6 @@ def tag(ctx: click.Context, names: tuple[str, ...]) -> None:
     name = reference.parse(target).tagged()
     if name.digest:
         raise InvalidError("refusing to create a tag with a digest reference")
+    if name.familiar_name in digest.ALGORITHMS:  # `sha256:<64 hex>` would be an id and a name at once
+        raise InvalidError("refusing to create an ambiguous tag using digest algorithm as name")
     context.images.tag(context.images.resolve(source), name)

@@ -127,9 +127,11 @@ class Repository:
             TransferError: no answer.
         """
 
+        at = "@" if ":" in reference else ":"
+
         async def ask() -> Answer:
             async with await self._open("GET", f"/manifests/{reference}", {"Accept": ", ".join(MANIFESTS)}) as answer:
-                await self._check(answer, f"manifest for {self.place}:{reference}", {200})
+                await self._check(answer, f"manifest for {self.place}{at}{reference}", {200})
                 media_type = answer.header("content-type").partition(";")[0].strip().lower()
                 return Answer(media_type, answer.header("docker-content-digest"), await answer.read(limit))
 
@@ -177,9 +179,17 @@ class Repository:
         return await self.patiently(ask)
 
     async def small_blob(self, digest: str, size: int) -> bytes:
-        """A blob of `size` bytes that fits into memory, unverified."""
+        """A document of `size` bytes that is a blob, unverified.
+
+        Raises:
+            ...: as `blob`.
+        """
         data = bytearray()
-        await self.blob(digest, size, 0, data.extend)
+        try:
+            with trio.fail_after(self._http.limits.document):
+                await self.blob(digest, size, 0, data.extend)
+        except trio.TooSlowError:
+            raise TransferError(f"blob {digest} does not arrive in time", hint="try again later") from None
         return bytes(data)
 
     async def blob(self, digest: str, size: int, start: int, sink: Callable[[bytes], object]) -> None:

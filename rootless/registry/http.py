@@ -60,13 +60,15 @@ class Limits:
     Attributes:
         size: bytes of a body.
         connect: seconds until a connection stands, name resolution and TLS included.
-        silence: seconds without a byte from the server.
+        silence: seconds without a byte from the server; also until the head of its answer is whole.
+        document: seconds until a document, which is held in memory, is whole.
         redirects: how many are followed.
     """
 
     size: int = 64 << 30
     connect: float = 30
     silence: float = 60
+    document: float = 300
     redirects: int = 10
 
 
@@ -224,18 +226,20 @@ class Response:
         return b""
 
     async def read(self, limit: int) -> bytes:
-        """The whole body.
+        """The whole body: a document, which is small, and so has to come in a bearable time.
 
         Raises:
             InvalidError: it has more than `limit` bytes.
+            TemporaryError: it breaks off, or trickles.
         """
         if self.announced is not None and self.announced > limit:
             raise InvalidError(f"{self.url} has {self.announced} bytes, more than the {limit} that are allowed")
         data = bytearray()
-        while chunk := await self.piece():
-            data += chunk
-            if len(data) > limit:
-                raise InvalidError(f"{self.url} has more than the {limit} bytes that are allowed")
+        with explained(self.url), trio.fail_after(self._http.limits.document):
+            while chunk := await self.piece():
+                data += chunk
+                if len(data) > limit:
+                    raise InvalidError(f"{self.url} has more than the {limit} bytes that are allowed")
         return bytes(data)
 
     async def _drained(self) -> bool:
@@ -290,9 +294,11 @@ class _Connection:
             if body is None:
                 raise
             self._protocol.send_failed()
-        event = await self.event()
-        while isinstance(event, h11.InformationalResponse):
+        # A server that has something new to say every few seconds, but never an answer, is as good as silent.
+        with trio.fail_after(self._limits.silence):
             event = await self.event()
+            while isinstance(event, h11.InformationalResponse):
+                event = await self.event()
         assert isinstance(event, h11.Response)
         return event
 

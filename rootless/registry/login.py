@@ -21,9 +21,26 @@ def login(host: str, given: Credentials, *, verify: bool | None = None, authfile
         DeniedError: the registry refuses them; nothing is kept.
         TransferError: it can't be reached.
     """
+    _ask(host, given, verify)
+    return credentials.store(host, given, authfile=authfile)
+
+
+def login_again(host: str, *, verify: bool | None = None, authfile: str = "") -> str | None:
+    """Check the credentials that an earlier login left: whose they are (empty for a token's), None for none.
+
+    Raises:
+        DeniedError, TransferError: as `login`.
+    """
+    known = credentials.find(host, authfile=authfile)
+    if known is None:
+        return None
+    _ask(host, known, verify)
+    return known.username
+
+
+def _ask(host: str, given: Credentials, verify: bool | None) -> None:
     place = config.load().home(f"{host}/", verify=verify)
     http.run(_check, Place(place.host, "", place.insecure), given)
-    return credentials.store(host, given, authfile=authfile)
 
 
 async def _check(place: Place, given: Credentials) -> None:

@@ -67,7 +67,8 @@ from rootless.cli.main import main
 from rootless.image import pull
 from rootless.registry.client import Patience
 from rootless.registry.http import Limits
-pull.Options = partial(pull.Options, limits=Limits(silence=0.5), patience=Patience(tries=3, first=0.02, longest=2))
+limits = Limits(silence=0.5, document=2)
+pull.Options = partial(pull.Options, limits=limits, patience=Patience(tries=3, first=0.02, longest=2))
 main(sys.argv[1:])
 """
 

@@ -134,6 +134,8 @@ def test_formats(shelf: Rootless) -> None:
         "",
     ]
     assert len(set(shelf.ok("images", "-q").split())) == 2
+    assert shelf.ok("images", "--format", "") == shelf.ok("images")
+    assert shelf.ok("inspect", "-f", "", "alpine") == shelf.ok("inspect", "alpine")
     whole = shelf.ok("images", "-q", "--no-trunc", "alpine:latest")
     assert re.fullmatch(r"sha256:[0-9a-f]{64}\n", whole)
     assert "DIGEST" in shelf.ok("images", "--digests").splitlines()[0]
@@ -183,6 +185,18 @@ def test_tag(images: Rootless) -> None:
     words = "refusing to create a tag with a digest reference"
     assert refused(images, "tag", "alpine", "x@sha256:" + "0" * 64) == words
     assert refused(images, "tag", "alpine").startswith("'rootless tag' requires 2 arguments")
+    words = "refusing to create an ambiguous tag using digest algorithm as name"
+    assert refused(images, "tag", "alpine", "sha256:" + "0" * 64) == words
+
+
+def test_push_and_pull_of_nothing(shelf: Rootless) -> None:
+    for command in "push", "pull":
+        assert refused(shelf, command).startswith(f"'rootless {command}' requires 1 argument")
+    assert refused(shelf, "push", "-q", "alpine:nope") == "tag does not exist: alpine:nope"
+    unknown = "An image does not exist locally with the tag: "
+    assert refused(shelf, "push", "-q", "quay.io/x/z:1") == f"{unknown}quay.io/x/z"
+    assert refused(shelf, "push", "-q", "-a", "z") == f"{unknown}z"
+    assert refused(shelf, "push", "-q", "-a", "alpine:3.19") == "tag can't be used with --all-tags/-a"
 
 
 def test_rmi(images: Rootless) -> None:

@@ -222,6 +222,28 @@ def endless_chunks(fake: FakeRegistry) -> None:
     answering("/blobs/" + layer_of(fake), answer)(fake)
 
 
+def an_answer_that_never_comes(handler: Handler) -> None:
+    """Every little while the server says that it is about to answer (RFC 9110, 15.2)."""
+    while True:
+        handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        time.sleep(0.1)
+
+
+def a_trickle(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "4000")
+    handler.end_headers()
+    for _ in range(4000):
+        handler.wfile.write(b" ")
+        time.sleep(0.1)
+
+
+def trickling_configuration(fake: FakeRegistry) -> None:
+    name = json.loads(fake.manifests["latest"][1])["config"]["digest"]
+    changed(fake, lambda manifest: manifest["config"].update(size=4000))
+    answering(f"/blobs/{name}", a_trickle)(fake)
+
+
 def token_without_a_token(fake: FakeRegistry) -> None:
     def twist(handler: Handler) -> bool:
         if handler.path.startswith("/token"):
@@ -241,6 +263,9 @@ TRICKS: dict[str, tuple[Trick, str]] = {
     "a layer is cut off": (truncated, "(after 500 of "),
     "a layer is corrupted": (corrupted, "layer sha256:"),
     "the server falls silent": (stalling, "does not answer in time"),
+    "an answer that never comes": (answering("/manifests/", an_answer_that_never_comes), "does not answer in time"),
+    "a manifest that trickles": (answering("/manifests/", a_trickle), "does not answer in time"),
+    "a configuration that trickles": (trickling_configuration, "does not arrive in time"),
     "redirects in a circle": (redirected_without_end, "redirects more than 10 times"),
     "a redirect to a file": (redirected_to_a_file, "'file:///etc/passwd' is not a valid URL"),
     "a huge manifest": (answering("/manifests/", lambda h: h.reply(200, b" " * (5 << 20))), "more than the 4194304"),

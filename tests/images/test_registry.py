@@ -213,15 +213,25 @@ def test_a_registry_with_passwords(engine: Rootless, tmp_path: Path) -> None:
         assert f"rootless login {registry.host}".encode() in done.stderr
         wrong = engine("login", "-u", USER, "--password-stdin", registry.host, stdin=b"wrong")
         assert (wrong.returncode, b"denied" in wrong.stderr) == (1, True)
+        empty = engine("login", "-u", USER, "--password-stdin", registry.host)
+        assert (empty.returncode, b"password is empty" in empty.stderr) == (1, True)
+        nobody = engine("login", registry.host)
+        assert (nobody.returncode, b"from a non TTY device" in nobody.stderr) == (1, True)
         done = engine("login", "-u", USER, "--password-stdin", registry.host, stdin=PASSWORD.encode())
         assert (done.returncode, done.stdout) == (0, b"Login Succeeded\n")
         config = Path(os.environ["HOME"], ".docker/config.json")
         assert config.stat().st_mode & 0o777 == 0o600
+        again = engine.ok("login", registry.host)
+        assert again == f"Authenticating with existing credentials... [Username: {USER}]\nLogin Succeeded\n"
         engine.ok("push", name)
         # skopeo finds it where we have put it.
         assert remote_digest(name, "--tls-verify=false", "--authfile", str(config))
         assert engine.ok("logout", registry.host) == f"Removing login credentials for {registry.host}\n"
         assert engine("pull", name).returncode == 1
+        # What was given up there is no longer good here.
+        config.write_text(json.dumps({"auths": {registry.host: {"auth": "d2FsdGVyOndyb25n"}}}))
+        stale = engine("login", registry.host)
+        assert (stale.returncode, b"of an earlier login are no longer good" in stale.stderr) == (1, True)
         # And we find what skopeo writes.
         authfile = tmp_path / "auth.json"
         login = ["skopeo", "login", "--tls-verify=false", "--authfile", str(authfile), "-u", USER, "-p", PASSWORD]
