@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..container.lifecycle import Engine
-from ..image import pins, spec
+from ..errors import RootlessError
+from ..image import pins, save, spec
 from ..image.pins import Pin
+from ..image.spec import History
 from ..image.store import Image
-from . import config, events, interpret
+from . import config, events, interpret, layering, outputs
 from .builder import Common
-from .cache import Cache
-from .config import Draft
+from .cache import KEYS, Cache
+from .config import COMMENT, Draft
 from .context import Context
+from .copying import Root
 from .events import Tell, Warned
 from .executor import Executor
+from .packing import pass_on
 from .request import Request
 from .scope import BuildArguments, GlobalScope, platforms
 from .stages import Obtain, Planner
 
 
 class Build:
-    """One build.
-
-    Attributes:
-        executor: what builds the stages, once there are some.
-    """
+    """One build."""
 
     def __init__(self, engine: Engine, request: Request, context: Context, obtain: Obtain, tell: Tell) -> None:
         """
@@ -36,32 +36,40 @@ class Build:
         self._obtain, self._tell = obtain, tell
         self._arguments = BuildArguments(request.arguments)
 
-    def run(self, tick: Callable[[], None] = lambda: None) -> Image:
-        """Build the image and give it its names.
+    def run(self, tick: Callable[[], None] = lambda: None) -> Image | None:
+        """Build, and do with the result what the request says.
+
+        Returns:
+            The image; None where only its files were wanted.
 
         Raises:
             DockerfileError: of the Dockerfile.
             StepError: a step failed.
-            RootlessError: an image could not be had, or the store can't be written.
+            RootlessError: an image could not be had, or something can't be written.
         """
         with pins.hold(self._engine.images.paths) as pin:
             draft = self._build(pin, tick)
-            return self._publish(pin, draft)
+            if self._request.squash:
+                self._squash(pin, draft)
+            return self._deliver(pin, draft)
 
     def _build(self, pin: Pin, tick: Callable[[], None]) -> Draft:
         request, tell = self._request, self._tell
         with events.vertex(tell, f"[internal] load build definition from {self._context.file}", "definition"):
             dockerfile = interpret.read(self._context.dockerfile, self._context.file)
+        for place, text in dockerfile.tree.warnings:
+            tell(Warned("", 0, f"[Warning] {place}: {text}"))
         automatic = platforms(request.platform, spec.host_platform(), request.target)
         outer = GlobalScope(dockerfile.arguments, self._arguments, automatic, dockerfile.escape)
         planner = Planner(dockerfile, outer, lambda name, platform: self._image(pin, name, platform))
         target = planner.target(request.target)
         planned = planner.plan(target)
-        cache = Cache(self._engine.images, pin, read=not request.no_cache)
+        cache = self._cache(pin)
         common = Common(self._engine, request, cache, pin, outer, lambda: self._context.tree, tell)
         draft = Executor(common, planned, tell, tick).run()[target]
         if unused := self._arguments.unused():
-            tell(Warned("", 0, f"[Warning] One or more build-args {unused} were not consumed"))
+            names = ", ".join(unused)
+            tell(Warned("", 0, f"[Warning] One or more build-args [{names}] were not consumed"))
         return draft
 
     def _image(self, pin: Pin, name: str, platform: str) -> Image:
@@ -70,14 +78,57 @@ class Build:
         pin.add(image.id, *(layer.blob.digest for layer in image.layers), *image.chain_ids)
         return image
 
-    def _publish(self, pin: Pin, draft: Draft) -> Image:
-        request, store = self._request, self._engine.images
+    def _cache(self, pin: Pin) -> Cache:
+        cache = Cache(self._engine.images, pin, read=not self._request.no_cache)
+        for name in self._request.cache_from:
+            with events.vertex(self._tell, f"importing cache from {name}", f"cache {name}") as status:
+                try:
+                    cache.take_over(self._image(pin, name, ""))
+                except RootlessError as problem:  # as in Docker, it is a cache and no condition
+                    status(f"not used: {problem}")
+        return cache
+
+    def _squash(self, pin: Pin, draft: Draft) -> None:
+        """Join the layers that this build has added into one."""
+        fresh = len(draft.layers) - draft.inherited
+        if fresh < 2:
+            return
+        with events.vertex(self._tell, "squashing layers", "squash"):
+            below = draft.layers[: draft.inherited]
+            with layering.new_layer(self._engine.images, pin) as sink:
+                with Root(self._engine, draft.layers).difference(fresh, self._request.epoch) as archive:
+                    pass_on(archive, sink)
+                layer = sink.finish(below)
+        own = [entry.changed(empty_layer=True) for entry in draft.history[draft.inherited_history :]]
+        created = next((entry.created for entry in reversed(own) if entry.created), None)
+        merged = History(created=created, created_by=f"squash of {fresh} layers", comment=COMMENT)
+        draft.history[draft.inherited_history :] = [*own, merged]
+        draft.layers, draft.keys = [*below, layer], [*draft.keys[: draft.inherited], ""]
+
+    def _deliver(self, pin: Pin, draft: Draft) -> Image | None:
+        request, output = self._request, self._request.output
+        where = output.destination if output.destination != outputs.STDOUT else "standard output"
+        if output.kind == "local":
+            with events.vertex(self._tell, f"exporting to {where}", "export"):
+                outputs.write_directory(self._engine, draft.layers, output.destination)
+            return None
+        if output.kind == "tar":
+            with events.vertex(self._tell, f"exporting to {where}", "export"):
+                outputs.write_tar(self._engine, draft.layers, output.destination)
+            return None
+        store = self._engine.images
         with events.vertex(self._tell, "exporting to image", "export") as status:
             document = config.finished(draft, request.epoch, request.labels)
-            names = request.names or (None,)
-            image = store.publish(pin, document, [layer.blob for layer in draft.layers], names[0])
+            annotations = {KEYS: ",".join(draft.keys)} if any(draft.keys) else {}
+            image = store.assemble(pin, document, [layer.blob for layer in draft.layers], annotations)
             status(f"writing image {image.id} done")
-            for name in request.names:
-                store.tag(image, name)
-                status(f"naming to {name.full} done")
+            if output.kind != "image":
+                form: save.Form = "oci-archive" if output.kind == "oci" else "docker-archive"
+                with outputs.opened(output.destination) as sink:
+                    save.write(store, [(image, list(request.names))], sink, form)
+                return image
+            for name in request.names or (None,):
+                store.announce(image, name)
+                if name is not None:
+                    status(f"naming to {name.full} done")
         return image

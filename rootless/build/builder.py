@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from ..container.lifecycle import Engine
-from ..errors import RootlessError
+from ..errors import RootlessError, UnavailableError
 from ..image import spec
 from ..image.pins import Pin
 from ..image.store import Image, Layer
 from ..network import choice
 from . import cache as caching
-from . import config, events, instructions
+from . import config, events, instructions, parser
 from .cache import Cache, Known
 from .config import Draft
 from .events import Began, Cached, Ended, Output, Tell
+from .mounts import parse_mount
 from .place import DockerfileError, Place
 from .request import Request
+from .runmounts import SCRIPTS, RunMounts
 from .running import Command, FailedCommand, Runner
 from .scope import GlobalScope, StageScope, platform_text
 from .secrets import Masker
@@ -43,15 +46,18 @@ class StepError(RootlessError):
     Attributes:
         vertex: which one, as progress names it.
         code: the exit code of its command; None when it failed otherwise.
-        stage, position: the stage's number and the instruction's in it.
+        draft: the state before it.
+        variables: the arguments that its command would have had beside that state's environment.
     """
 
-    def __init__(self, problem: RootlessError, vertex: str, place: Place, stage: int, position: int) -> None:
+    def __init__(
+        self, problem: RootlessError, vertex: str, place: Place, draft: Draft, variables: Sequence[str]
+    ) -> None:
         super().__init__(problem.message, hint=problem.hint)
         self.vertex = vertex
         self.picture = place.picture()
         self.code = problem.code if isinstance(problem, FailedCommand) else None
-        self.stage, self.position = stage, position
+        self.draft, self.variables = draft, tuple(variables)
 
 
 @dataclass
@@ -79,6 +85,9 @@ class Builder:
         draft: what it has come to.
         position: the number of the next instruction.
         step: the number of the last step shown.
+        working: whether this process may do what is not known.
+        chosen: what each COPY and ADD takes of the context, by its position.
+        bound: the digests of what a RUN binds of the context, by its position and the source.
     """
 
     common: Common
@@ -89,6 +98,7 @@ class Builder:
     step: int = 1
     working: bool = False
     chosen: dict[int, Chosen] = field(default_factory=dict)
+    bound: dict[tuple[int, str], str] = field(default_factory=dict)
     results: Mapping[int, Draft] = field(default_factory=dict)
 
     @classmethod
@@ -101,7 +111,7 @@ class Builder:
             case int(index):
                 draft = results[index].copy()
             case image:
-                draft = Draft.of_image(image, platform)
+                draft = Draft.of_image(image, platform, caching.keys_of(image))
         draft.run.on_build = None
         scope = StageScope(common.outer, draft.run.env or [])
         builder = cls(common, planned, draft, scope, results=results)
@@ -142,7 +152,7 @@ class Builder:
                     raise instruction.place.error(problem.message, hint=problem.hint) from problem
                 vertex = self.vertex(number)
                 self.common.tell(Ended(vertex, time.monotonic(), error=problem.message))
-                raise StepError(problem, vertex, instruction.place, self.planned.index, self.position) from problem
+                raise StepError(problem, vertex, instruction.place, self.draft, self._variables()) from problem
             self.step = number
             self.position += 1
         return self.draft
@@ -200,74 +210,81 @@ class Builder:
         below = tuple(self.draft.layers)
         self.take(key, number, instruction.text, created_by, lambda: make_directory(self.common, below, path, user))
 
+    # --- RUN -----------------------------------------------------------------------------------------------------
+
     def _run(self, instruction: instructions.Run, number: int) -> None:
-        _require_plain(instruction)
-        argv = self._argv(instruction)
-        declared = self.scope.visible()
-        variables = [f"{name}={value}" for name, value in declared.items()]
+        if instruction.security != "sandbox":
+            raise UnavailableError(
+                "security.insecure is not allowed: an unprivileged user has no more to give to a RUN than it has",
+                hint="leave --security out",
+            )
+        argv, script = self._argv(instruction)
+        expander = self.scope.expander()
+        mounts = RunMounts(self, [parse_mount(text, expander) for text in instruction.mounts], script)
+        variables = self._variables()
+        proxies = [f"{name}={value}" for name, value in self.scope.proxies().items()]
         command = Command(
             argv=tuple(argv),
-            env=(*self.draft.run.env, *variables) if self.draft.run.env else tuple(variables),
+            env=(*(self.draft.run.env or ()), *variables),
             workdir=self.draft.workdir,
             user=self.draft.run.user or "",
             network=self._network(instruction.network),
+            secrets=tuple(proxies),
         )
+        what = [argv, script, command.env, command.workdir, command.user, command.network, mounts.key()]
         platform = platform_text(self.draft.platform)
-        key = caching.key(
-            "run",
-            self.draft.chain_id,
-            platform,
-            argv,
-            command.env,
-            command.workdir,
-            command.user,
-            command.network,
-            self.common.request.epoch,
-        )
+        key = caching.key("run", self.draft.chain_id, platform, *what, self.common.request.epoch)
         prefix = f"|{len(variables)} {' '.join(variables)} " if variables else ""
         created_by = f"RUN {prefix}{' '.join(argv)} # buildkit"
-        self.take(key, number, instruction.text, created_by, lambda: self._execute(command, number))
+        self.take(key, number, instruction.text, created_by, lambda: self._execute(command, mounts, number))
+
+    def _variables(self) -> list[str]:
+        """The arguments that a RUN gets as variables."""
+        return [f"{name}={value}" for name, value in self.scope.visible().items()]
 
     def _network(self, asked: str) -> str:
         """What a RUN is connected to, as a container's specification says it."""
         mode = asked if asked != "default" else self.common.request.network
         return choice.default()[0] if mode == "default" else mode
 
-    def _argv(self, instruction: instructions.Run) -> list[str]:
-        return config.command_line(instruction, self.draft.shell)
+    def _argv(self, instruction: instructions.Run) -> tuple[list[str], tuple[str, str] | None]:
+        """The command, and the file (name, content) that it is when a here-document begins with `#!`.
 
-    def _execute(self, command: Command, number: int) -> Layer:
-        runner = Runner(self.common.engine, self.common.pin)
-        masker = Masker(list(self.common.request.secrets.values()))
+        As in BuildKit a single here-document without a command is the command; others are given to the shell with the
+        line that they belong to.
+        """
+        if not instruction.heredocs:
+            return config.command_line(instruction, self.draft.shell), None
+        line, first = instruction.command[0], instruction.heredocs[0]
+        if parser.heredoc(line) is None:
+            line += "".join(f"\n{each.content}{each.name}" for each in instruction.heredocs)
+            return [*self.draft.shell, line], None
+        if first.text.startswith("#!"):
+            return [*self.draft.shell, f"{SCRIPTS}/{first.name}"], (first.name, first.text)
+        return [*self.draft.shell, first.text], None
+
+    def _execute(self, command: Command, mounts: RunMounts, number: int) -> Layer:
+        common = self.common
+        runner = Runner(common.engine, common.pin)
+        masker = Masker(list(common.request.secrets.values()))
         vertex = self.vertex(number)
 
         def output(stream: int, data: bytes) -> None:
             if shown := masker.feed(stream, data):
-                self.common.tell(Output(vertex, time.monotonic(), stream, shown))
+                common.tell(Output(vertex, time.monotonic(), stream, shown))
 
-        try:
-            with runner.container(self.draft.layers, command) as container:
+        with closing(runner), runner.container(self.draft.layers, command) as container:
+            with ExitStack() as held:
+                prepared = mounts.prepare(container, runner.links, held)
+                ready = replace(
+                    command,
+                    secrets=(*command.secrets, *prepared.variables),
+                    operations=tuple(prepared.operations),
+                )
                 try:
-                    runner.execute(container, command, output)
+                    runner.execute(container, ready, output)
                 finally:
                     for stream, data in masker.rest():
-                        self.common.tell(Output(vertex, time.monotonic(), stream, data))
-                return runner.layer(container, self.draft.layers, self.common.request.epoch)
-        finally:
-            runner.close()
-
-
-def _require_plain(instruction: instructions.Run) -> None:
-    """Refuse what would else be left out without a word.
-
-    Raises:
-        DockerfileError: the instruction has mounts, here-documents or `--security=insecure`.
-    """
-    wanted = {
-        "RUN --mount": bool(instruction.mounts),
-        "RUN with a here-document": bool(instruction.heredocs),
-        "RUN --security=insecure": instruction.security != "sandbox",
-    }
-    for what, asked in wanted.items():
-        if asked:
-            raise instruction.place.error(f"{what} is not available in this version", hint="COPY what it needs")
+                        common.tell(Output(vertex, time.monotonic(), stream, data))
+            mounts.clean(container)
+            return runner.layer(container, self.draft.layers, common.request.epoch)

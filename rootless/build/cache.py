@@ -16,7 +16,7 @@ import msgspec
 
 from ..image.pins import Pin
 from ..image.steps import Step, Steps
-from ..image.store import ImageStore, Layer
+from ..image.store import Image, ImageStore, Layer
 from . import layering
 
 VERSION = 1
@@ -26,6 +26,16 @@ VERSION = 1
 def key(kind: str, *parts: object) -> str:
     """64 hexadecimal digits that stand for a step of this kind with these inputs, which must be JSON."""
     return hashlib.sha256(msgspec.json.encode([VERSION, kind, *parts], order="sorted")).hexdigest()
+
+
+KEYS = "dev.rootless.build.keys"
+"""The annotation of a manifest that has the key of each layer, lowest first, parted by commas; empty for others'."""
+
+
+def keys_of(image: Image) -> list[str]:
+    """The keys of an image's layers, as far as it tells them."""
+    found = (image.manifest.annotations or {}).get(KEYS, "").split(",")
+    return found if len(found) == len(image.layers) else [""] * len(image.layers)
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,15 @@ class Cache:
 
     def __post_init__(self) -> None:
         self._steps = Steps(self.store.paths)
+
+    def take_over(self, image: Image) -> None:
+        """Let what an image's layers were made by be known (--cache-from)."""
+        created = image.config.created or ""
+        times = [entry.created or created for entry in image.config.history or [] if not entry.empty_layer]
+        times += [created] * (len(image.layers) - len(times))
+        for key, layer, time in zip(keys_of(image), image.layers, times, strict=False):
+            if key:
+                self.imported[key] = Known(layer, time)
 
     def find(self, key: str, below: Sequence[Layer]) -> Known | None:
         """What the step of this key came to, as the next layer on `below`; pinned."""

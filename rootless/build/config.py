@@ -45,7 +45,7 @@ class Draft:
     command_set: bool = False
 
     @classmethod
-    def of_image(cls, image: Image, platform: Platform, keys: Sequence[str] = ()) -> Draft:
+    def of_image(cls, image: Image, platform: Platform, keys: Sequence[str]) -> Draft:
         """The draft that begins with an image."""
         config = image.config
         layers, history = list(image.layers), list(config.history or [])
@@ -55,7 +55,7 @@ class Draft:
             run=config.run.changed(),
             layers=layers,
             history=history,
-            keys=[*keys, *[""] * (len(layers) - len(keys))],
+            keys=list(keys),
             author=config.author,
             os_version=config.os_version,
             inherited=len(layers),

@@ -22,6 +22,7 @@ from ..runtime import users
 from ..storage import drivers
 from ..storage.driver import LayerStack
 from ..storage.layers import Layers
+from ..storage.layertar import write_difference, write_root
 from ..storage.tarheader import Attributes
 from ..storage.trees import Reader
 from . import layering
@@ -50,6 +51,14 @@ class Root:
     def stream(self, work: Callable[[MergedTree, BinaryIO], None]) -> AbstractContextManager[BinaryIO]:
         """Likewise; what it writes is read in the block."""
         return self._reader.stream(lambda trees, sink: work(MergedTree(trees.below), sink))
+
+    def archive(self) -> AbstractContextManager[BinaryIO]:
+        """All of it as an archive, to be read in the block."""
+        return self._reader.stream(lambda trees, sink: write_root(trees.below, sink))
+
+    def difference(self, fresh: int, epoch: int | None) -> AbstractContextManager[BinaryIO]:
+        """The topmost layers as the archive of one, likewise."""
+        return self._reader.stream(lambda trees, sink: write_difference(trees.below, fresh, sink, epoch))
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ class _Planner:
             raise InvalidError(
                 "when more than one source file is given, the destination must be a directory and end with a /"
             )
-        self._note(destination)
+        self._note(destination if there is None or there.is_directory else destination.rpartition("/")[0])
         roots = tuple(self._root(source, destination, into) for source in wish.sources)
         for source, root in zip(wish.sources, roots, strict=True):
             for item in source.items:
@@ -175,10 +184,16 @@ class _Planner:
             self._note(path)
 
     def _note(self, path: str) -> None:
-        """Learn the attributes of a directory and of those above it, as far as they exist."""
+        """Learn the attributes of a directory and of those above it, as far as they exist.
+
+        Raises:
+            InvalidError: something else stands in its place.
+        """
         while self._tree is not None and path not in self._existing:
             entry = self._tree.entry(path)
-            if entry is not None and entry.is_directory:
+            if entry is not None and not entry.is_directory:
+                raise InvalidError(f"/{path} is not a directory")
+            if entry is not None:
                 self._existing[path] = attributes(self._tree, entry)
             if not path:
                 return

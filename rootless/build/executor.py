@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -23,7 +24,7 @@ from ..errors import RootlessError
 from ..kernel import process
 from .builder import Builder, Common, WorkError
 from .config import Draft
-from .events import AnyEvent, Tell
+from .events import AnyEvent, Began, Ended, Tell
 from .stages import Planned
 
 PIECE = 1 << 16
@@ -56,6 +57,7 @@ class Executor:
         self._waiting = {stage.index: stage for stage in planned}
         self._tell = tell
         self._tick = tick if callable(tick) else lambda: None
+        self._running: set[str] = set()
         self._most = max(2, os.cpu_count() or 1)
         self._ready: list[Builder] = []
         self._workers: dict[int, _Worker] = {}
@@ -130,12 +132,19 @@ class Executor:
         message = pickle.loads(worker.received)  # noqa: S301 - written by our own child, over our own socket
         worker.received = b""
         if isinstance(message, AnyEvent):
-            self._tell(message)
+            self._note(message)
         else:
             self._reap(worker)
             if isinstance(message, BaseException):
                 raise message
             self.results[worker.index] = message
+
+    def _note(self, event: AnyEvent) -> None:
+        if isinstance(event, Began):
+            self._running.add(event.vertex)
+        elif isinstance(event, Ended):
+            self._running.discard(event.vertex)
+        self._tell(event)
 
     def _lost(self, worker: _Worker) -> RootlessError:
         status = self._reap(worker)
@@ -156,6 +165,8 @@ class Executor:
                 os.kill(worker.pid, signal.SIGKILL)
             os.close(pidfd)
             self._reap(worker)
+        for vertex in sorted(self._running):
+            self._tell(Ended(vertex, time.monotonic(), canceled=True))
 
 
 def _work(builder: Builder, connection: socket.socket, parent: int) -> NoReturn:

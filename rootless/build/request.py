@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..image.reference import Reference
 from ..image.spec import Platform
+from .outputs import Output
 from .secrets import Agent, Secret
 
 
@@ -20,7 +20,6 @@ class Request:
         epoch: SOURCE_DATE_EPOCH, in seconds since 1970; None without.
         pull: get the base images even if they are here.
         cache_from: images whose steps may be used.
-        add_hosts: `NAME:ADDRESS` for /etc/hosts of each RUN.
     """
 
     platform: Platform
@@ -36,5 +35,4 @@ class Request:
     secrets: dict[str, Secret] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
     cache_from: tuple[str, ...] = ()
-    add_hosts: tuple[str, ...] = ()
-    iidfile: Path | None = None
+    output: Output = field(default_factory=Output)

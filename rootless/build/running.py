@@ -83,7 +83,11 @@ class Runner:
         self._room = -1
 
     def links(self, layers: Sequence[Layer]) -> list[str]:
-        """The layers, unpacked, as a driver wants them."""
+        """The layers, unpacked, as a driver wants them: one at least."""
+        if not layers:
+            with layering.new_layer(self._engine.images, self._pin) as sink:
+                sink.write(bytes(1024))  # an archive of nothing (tar(5))
+                layers = [sink.finish(())]
         return self._layers.ensure(layering.sources(layers), self._choice.layer_kind)
 
     @contextmanager

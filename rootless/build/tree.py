@@ -156,6 +156,10 @@ class DirectoryTree:
     def hint(self, path: str) -> str:
         return ""
 
+    def where(self, entry: Entry) -> str:
+        """Where a file lies on the machine."""
+        return os.path.join(os.readlink(f"/proc/self/fd/{self._root}"), entry.path)
+
     def entry(self, path: str) -> Entry | None:
         try:
             fd = self._open(path, os.O_PATH | os.O_NOFOLLOW)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import NotFoundError, RootlessError, UsageError
+from . import streams
 from .context import Context
 from .obtain import Wanted, obtain
 from .options import Command
 from .registry_options import platform_option, registry_options
 
 if TYPE_CHECKING:
+    from ..build.builder import StepError
     from ..build.request import Request
     from ..image.store import Image
 
@@ -33,8 +36,20 @@ NETWORKS = ("default", "none", "host")
 @click.option("--pull", is_flag=True, help="Always attempt to pull all referenced images")
 @click.option("-q", "--quiet", is_flag=True, help="Suppress the build output and print image ID on success")
 @click.option(
-    "--progress", type=click.Choice(["auto", "plain", "tty"]), default="auto", help="Set type of progress output"
+    "--progress",
+    type=click.Choice(["auto", "plain", "tty"]),
+    envvar="BUILDKIT_PROGRESS",
+    default="auto",
+    help="Set type of progress output",
 )
+@click.option("--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE|env=NAME]", help="Secret to expose to RUN")
+@click.option("--ssh", "agents", multiple=True, metavar="ID[=SOCKET|KEY]", help="SSH agent or keys to expose to RUN")
+@click.option("--cache-from", multiple=True, metavar="IMAGE", help="Images whose steps may be used again")
+@click.option("--squash", is_flag=True, help="Squash newly built layers into a single new layer")
+@click.option(
+    "-o", "--output", default="", metavar="type=KIND,dest=PATH", help="Output: image, local, tar, oci, docker"
+)
+@click.option("--debug-shell", is_flag=True, help="Open a shell in the state before a step that fails")
 @click.option("--iidfile", default="", metavar="FILE", help="Write the image ID to a file")
 @platform_option
 @registry_options
@@ -48,10 +63,11 @@ def build(
     quiet: bool,
     progress: str,
     iidfile: str,
+    debug_shell: bool,
     tls_verify: bool | None,
     authfile: str,
     **given: Any,
-) -> None:
+) -> int:
     """Build an image from the Dockerfile and the files of a context: a directory, an archive, or - for what comes on
     standard input."""
     from ..build.build import Build
@@ -68,20 +84,32 @@ def build(
     def image(name: str, platform: str) -> Image:
         return _image(here, wanted, name, platform)
 
+    if debug_shell and "-" in (context, file):
+        raise UsageError("--debug-shell needs standard input, from which the context or Dockerfile comes")
     with (
         open_context(context, file=file, stdin=_stdin(), directory=store.paths.tmp) as opened,
         build_progress.display(progress, sys.stderr, quiet=quiet) as display,
     ):
         made = Build(here.engine, request, opened, image, display)
+        found: Image | None = None
+        failure: StepError | None = None
         try:
             found = made.run(display.tick)
         except StepError as problem:
             problem.picture = "\n".join(filter(None, (display.failed(problem.vertex), problem.picture)))
-            raise
-    if iidfile:
+            if problem.code is not None and not debug_shell:
+                problem.hint = "build --debug-shell opens a shell in the state before it"
+            failure = problem
+    if failure is not None:
+        if not debug_shell:
+            raise failure
+        _shell(here, failure)
+        return 1
+    if iidfile and found is not None:
         _write_id(iidfile, found.id)
-    if quiet:
+    if quiet and found is not None:
         click.echo(found.id)
+    return 0
 
 
 def _request(given: dict[str, Any]) -> Request:
@@ -90,8 +118,10 @@ def _request(given: dict[str, Any]) -> Request:
     Raises:
         UsageError, InvalidError: one of them makes no sense.
     """
+    from ..build.outputs import Output, parse_output
     from ..build.request import Request
     from ..build.scope import EPOCH
+    from ..build.secrets import parse_agent, parse_secret
     from ..image import spec
 
     arguments = _arguments(given["arguments"])
@@ -109,7 +139,24 @@ def _request(given: dict[str, Any]) -> Request:
         epoch=_epoch(arguments.get(EPOCH, os.environ.get(EPOCH, ""))),
         no_cache=given["no_cache"],
         pull=given["pull"],
+        squash=given["squash"],
+        secrets={secret.id: secret for secret in map(parse_secret, given["secrets"])},
+        agents={agent.id: agent for agent in map(parse_agent, given["agents"])},
+        cache_from=given["cache_from"],
+        output=parse_output(given["output"]) if given["output"] else Output(),
     )
+
+
+def _shell(here: Context, failure: StepError) -> None:
+    """A shell in the state before a failed step, until it ends."""
+    from ..build.shell import open_shell
+    from ..runtime.attach import Detached
+
+    print(f"{failure.picture}\nrootless: {failure}\na shell in the state before it:", file=sys.stderr, flush=True)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    started = open_shell(here.engine, failure, terminal=terminal, window=streams.window())
+    with suppress(Detached):
+        streams.attach(started.connection, stdin=True, terminal=terminal)
 
 
 def _name(text: str) -> Any:

@@ -57,6 +57,7 @@ def system_df(ctx: click.Context, form: str, verbose: bool) -> None:
     usage = _Usage(ctx.obj)
     if not verbose:
         parts = [usage.images(), usage.blobs(), usage.downloads(), usage.containers(), usage.volumes()]
+        parts.append(usage.build_cache())
         print_rows(parts, FIELDS, form, TABLE)
         return
     click.echo("Images space usage:\n")
@@ -152,6 +153,20 @@ class _Usage:
             VolumeRow(v.name, len(used.get(v.name, ())), self._tree(str(v.data)) if v.own_data else 0)
             for v in Volumes(self._store.paths).all()
         ]
+
+    def build_cache(self) -> Part:
+        """What steps of builds have kept that no image has, and cache mounts."""
+        from ..build.cachemounts import CacheMounts
+        from ..image.steps import Steps
+
+        steps = list(Steps(self._store.paths).all())
+        images = {layer.blob.digest for image in self.all_images for layer in image.layers}
+        blobs = {kept.step.layer.digest: kept.step.layer.size for kept in steps}
+        size = sum(size for digest, size in blobs.items() if digest not in images)
+        mounts = [size for _, size in CacheMounts(self._store.paths, self._context.engine.idmap).sizes()]
+        total = size + sum(mounts)
+        active = sum(kept.step.layer.digest in images for kept in steps)
+        return Part("Build Cache", len(steps) + len(mounts), active, total, total)
 
     def rows(self, image: Image) -> Iterator[ImageRow]:
         others = {chain for other in self.all_images if other.id != image.id for chain in other.chain_ids}

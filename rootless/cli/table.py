@@ -5,6 +5,7 @@ from __future__ import annotations
 COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("rootless.cli.attach:attach", "Attach local standard streams to a running container"),
     "build": ("rootless.cli.build:build", "Build an image from a Dockerfile"),
+    "builder prune": ("rootless.cli.builder_prune:builder_prune", "Remove build cache"),
     "commit": ("rootless.cli.commit:commit", "Create a new image from a container's changes"),
     "completion": ("rootless.cli.completion:completion", "Generate the autocompletion script for a shell"),
     "container prune": ("rootless.cli.container_prune:container_prune", "Remove all stopped containers"),
@@ -81,7 +82,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name to (module:attribute, help). A name with a space is a member of a group only."""
 
 GROUPS: dict[str, tuple[str, dict[str, str]]] = {
-    "builder": ("Manage builds", {"build": "build"}),
+    "builder": ("Manage builds", {"build": "build", "prune": "builder prune"}),
     "container": (
         "Manage containers",
         {

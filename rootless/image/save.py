@@ -40,9 +40,14 @@ def save(store: ImageStore, wanted: Sequence[str], sink: BinaryIO, form: Form = 
             image = store.resolve(text)
             pin.add(image.manifests[0].digest, image.id, *(layer.blob.digest for layer in image.layers))
             images.setdefault(image.id, (image, []))[1].extend(_named(image, text))
-        _Writer(store, sink, list(images.values())).write(form)
+        write(store, list(images.values()), sink, form)
     for image_id in images:
         store.emit("save", image_id)
+
+
+def write(store: ImageStore, images: Sequence[tuple[Image, list[Reference]]], sink: BinaryIO, form: Form) -> None:
+    """Write pinned images under these names."""
+    _Writer(store, sink, images).write(form)
 
 
 def _named(image: Image, text: str) -> list[Reference]:
@@ -55,7 +60,7 @@ def _named(image: Image, text: str) -> list[Reference]:
 
 
 class _Writer:
-    def __init__(self, store: ImageStore, sink: BinaryIO, images: list[tuple[Image, list[Reference]]]) -> None:
+    def __init__(self, store: ImageStore, sink: BinaryIO, images: Sequence[tuple[Image, list[Reference]]]) -> None:
         self._store = store
         self._images = images
         self._tar = tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT)

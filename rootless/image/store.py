@@ -276,20 +276,34 @@ class ImageStore:
             return layer.blob.size
         return told if magic == b"\x1f\x8b" and told >= layer.blob.size else layer.blob.size
 
-    def publish(self, pin: Pin, config: ImageConfig, layers: list[Descriptor], name: Reference | None) -> Image:
-        """Make an image of a configuration and of layers whose blobs the caller has pinned.
-
-        Its documents are in place before the index tells of them.
-        """
+    def assemble(
+        self, pin: Pin, config: ImageConfig, layers: list[Descriptor], annotations: dict[str, str] | None = None
+    ) -> Image:
+        """Make the documents of an image of a configuration and of layers whose blobs the caller has pinned. The index
+        does not tell of it: it is there as long as the pins are."""
         document = self._document(pin, documents.write(config), spec.OCI_CONFIG)
-        manifest = Manifest(schema_version=2, media_type=spec.OCI_MANIFEST, config=document, layers=layers)
-        descriptor = self._document(pin, documents.write(manifest), spec.OCI_MANIFEST)
+        manifest = Manifest(
+            schema_version=2,
+            media_type=spec.OCI_MANIFEST,
+            config=document,
+            layers=layers,
+            annotations=annotations or None,
+        )
+        return self._load(self._document(pin, documents.write(manifest), spec.OCI_MANIFEST), {})
+
+    def publish(self, pin: Pin, config: ImageConfig, layers: list[Descriptor], name: Reference | None) -> Image:
+        """`assemble` an image, and let the index tell of it."""
+        image = self.assemble(pin, config, layers)
+        self.announce(image, name)
+        return image
+
+    def announce(self, image: Image, name: Reference | None) -> None:
+        """Let the index tell of an assembled image, by a name or without one."""
         with self.changing() as contents:
             if name is None:
-                index.keep(contents, descriptor)
+                index.keep(contents, image.manifests[0])
             else:
-                index.give(contents, name.tagged(), descriptor)
-        return self._load(descriptor, {})
+                index.give(contents, name.tagged(), image.manifests[0])
 
     def _document(self, pin: Pin, data: bytes, media_type: str) -> Descriptor:
         pin.add(digests.of(data))

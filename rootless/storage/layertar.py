@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from ..errors import InvalidError
+from ..fuse.handles import Handles, capacity
 from ..fuse.node import Directory, Node
 from ..fuse.tree import Tree
 from . import tarheader as th
@@ -55,6 +56,45 @@ def write_root(tree: Tree, sink: Sink) -> None:
             directory = tree.handles.directory(node.parent, node.layer)
             writer.add(layer, directory, node.name, path, tree.status(node))
     archive.close()
+
+
+def write_difference(full: Tree, fresh: int, sink: Sink, latest: int | None = None) -> None:
+    """The topmost layers of a merged tree as the one layer that they come to.
+
+    Args:
+        fresh: how many of the layers that is.
+        latest: as in `write_layer`.
+    """
+    archive = TarWriter(sink)
+    writer = FileWriter(archive, latest)
+    rest = {index: layer for index, layer in full.layers.items() if index > fresh}
+    base = Tree(rest, Handles(rest, capacity())) if rest else None
+    waiting: list[tuple[bytes, Node, Node | None]] = [(b"", full.root, base.root if base is not None else None)]
+    while waiting:
+        path, node, under = waiting.pop()
+        if node.layer <= fresh and node.parent is not None:
+            directory = full.handles.directory(node.parent, node.layer)
+            writer.add(full.layers[node.layer], directory, node.name, path, full.status(node))
+        if not isinstance(node, Directory) or not any(index <= fresh for index in node.layers):
+            continue
+        full.load(node)
+        full.handles.trim()
+        hidden: dict[bytes, Node] = {}
+        if base is not None and isinstance(under, Directory):
+            if all(index <= fresh for index in node.layers):
+                archive.add(_mark(_inside(path, b".wh..wh..opq")))
+            else:
+                base.load(under)
+                hidden = under.children
+        for name in sorted(hidden.keys() - node.children.keys()):
+            archive.add(_mark(_inside(path, b".wh." + name)))
+        inner = sorted(node.children.items(), reverse=True)
+        waiting += [(_inside(path, name), child, hidden.get(name)) for name, child in inner]
+    archive.close()
+
+
+def _inside(path: bytes, name: bytes) -> bytes:
+    return path + b"/" + name if path else name
 
 
 def _nodes(tree: Tree) -> Iterator[tuple[bytes, Node]]:

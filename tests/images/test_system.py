@@ -33,7 +33,7 @@ def test_sizes_are_those_of_the_files(engine: Rootless) -> None:
     ]
     assert engine.ok("images", "--format", "{{.Size}}", "two") == "7kB\n"
     found = parts(engine)
-    assert list(found) == ["Images", "Blobs", "Downloads", "Containers", "Local Volumes"]
+    assert list(found) == ["Images", "Blobs", "Downloads", "Containers", "Local Volumes", "Build Cache"]
     images = found["Images"]
     expected = {"TotalCount": "2", "Active": "0", "Size": "10kB", "Reclaimable": "10kB (100%)"}
     assert images == {"Type": "Images", **expected}

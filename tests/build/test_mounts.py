@@ -1,0 +1,273 @@
+"""RUN --mount and here-documents: what a command finds there, and that nothing of it comes into the image."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.build.site import Site
+
+SECRET = "sesame-8d1f"
+
+
+def test_the_context_is_bound_and_only_read(site: Site) -> None:
+    site.ok(
+        "FROM busybox\n"
+        "RUN --mount=target=/src,source=in cat /src/file > /a\n"
+        "RUN --mount=target=/src ! touch /src/new 2>/dev/null\n"
+        "RUN --mount=target=/one,source=in/file cat /one > /b\n",
+        files={"in/file": "text\n"},
+    )
+    assert site.sh("cat /a /b; ls -d /src /one 2>/dev/null || true") == "text\ntext\n", "mount points go again"
+
+
+def test_what_is_written_to_a_bound_context_is_thrown_away(site: Site) -> None:
+    site.ok("FROM busybox\nRUN --mount=target=/src,rw rm /src/file && touch /src/new\n", files={"file": "x"})
+    assert sorted(os.listdir(site.directory)) == ["Dockerfile", "file"]
+
+
+def test_what_is_ignored_is_not_bound(site: Site) -> None:
+    said = site.ok(
+        "FROM busybox\nRUN --mount=target=/src ls /src; echo\n",
+        files={"kept": "", "hidden": "", ".dockerignore": "hidden\n"},
+    )
+    assert "kept" in said and "hidden" not in said.split("ls /src; echo")[-1]
+
+
+def test_a_bound_file_that_changes_runs_the_command_again(site: Site) -> None:
+    dockerfile = "FROM busybox\nRUN --mount=target=/src,source=in cat /src/file > /a\n"
+    site.ok(dockerfile, files={"in/file": "one", "out": "1"})
+    assert "CACHED" in site.ok(dockerfile, files={"out": "2"}), "another file, which is not bound"
+    assert "CACHED" not in site.ok(dockerfile, files={"in/file": "two"})
+    assert site.sh("cat /a") == "two"
+
+
+def test_a_stage_is_bound(site: Site) -> None:
+    site.ok(
+        "FROM busybox AS made\nRUN mkdir /out && echo built > /out/program\nRUN ln -s program /out/link\n"
+        "FROM busybox\n"
+        "RUN --mount=from=made,source=/out,target=/in cat /in/link > /a && ! touch /in/x 2>/dev/null\n"
+        "RUN --mount=from=made,source=/out,target=/in,rw echo more >> /in/program && cat /in/program > /b\n"
+        "RUN --mount=from=busybox,target=/image ls /image/bin/sh > /c\n"
+    )
+    assert site.sh("cat /a /b /c") == "built\nbuilt\nmore\n/image/bin/sh\n"
+
+
+def test_a_cache_outlives_builds_and_has_the_owner_it_was_asked_for(site: Site) -> None:
+    dockerfile = (
+        "FROM busybox\nARG turn\n"
+        f"RUN --mount=type=cache,target=/cache,id={site.name},uid=7,gid=8,mode=0750 "
+        "echo $turn >> /cache/log; cp /cache/log /a; stat -c %u:%g:%a /cache > /b\n"
+    )
+    site.ok(dockerfile, "--build-arg", "turn=one")
+    site.ok(dockerfile, "--build-arg", "turn=two")
+    assert site.sh("cat /a /b; ls -d /cache 2>/dev/null || true") == "one\ntwo\n7:8:750\n"
+
+
+def test_a_cache_begins_with_what_a_stage_has(site: Site) -> None:
+    site.ok(
+        "FROM busybox AS seed\nRUN mkdir /s && echo seed > /s/file && chown 3:4 /s/file\nFROM busybox\n"
+        f"RUN --mount=type=cache,id={site.name},target=/c,from=seed,source=/s stat -c '%u:%g %n' /c/file > /a\n"
+    )
+    assert site.sh("cat /a") == "3:4 /c/file\n"
+
+
+def test_locked_caches_are_used_one_after_the_other_and_private_ones_at_once(site: Site) -> None:
+    """Two stages that are built side by side: the marker of one is never seen by the other."""
+    step = (
+        "RUN --mount=type=cache,id={0}-{1},target=/cache,sharing={1} "
+        "test ! -e /cache/busy && touch /cache/busy && sleep 0.3 && rm /cache/busy && echo {2} > /{2}\n"
+    )
+    for sharing in "locked", "private":
+        stages = "".join(f"FROM busybox AS {n}\n{step.format(site.name, sharing, n)}" for n in ("a", "b", "c"))
+        site.ok(f"{stages}FROM busybox\nCOPY --from=a /a /\nCOPY --from=b /b /\nCOPY --from=c /c /\n")
+        assert site.sh("cat /a /b /c") == "a\nb\nc\n"
+
+
+def test_a_tmpfs_is_gone_afterwards(site: Site) -> None:
+    site.ok(
+        "FROM busybox\n"
+        "RUN --mount=type=tmpfs,target=/t,size=1m echo x > /t/x && df -k /t | awk 'END { print $2 }' > /size\n"
+    )
+    assert site.sh("cat /size; ls -A /t 2>/dev/null || echo none") == "1024\nnone\n"
+
+
+def test_a_secret_is_there_and_nowhere_else(site: Site, tmp_path: Path) -> None:
+    """It is looked for in every file of the store, what was printed, the image's documents and the cache's."""
+    (tmp_path / "token").write_text(SECRET)
+    dockerfile = (
+        "FROM busybox\n"
+        "RUN --mount=type=secret,id=token cat /run/secrets/token; stat -c %a:%u /run/secrets/token\n"
+        "RUN --mount=type=secret,id=token,target=/etc/token,mode=0444,uid=5 wc -c < /etc/token; ls -l /etc/token\n"
+        'RUN --mount=type=secret,id=token,env=TOKEN echo "<$TOKEN>"; test "$TOKEN" = "$(printf $TOKEN)"\n'
+        "RUN --mount=type=secret,id=other,required=false test ! -e /run/secrets/other\n"
+    )
+    said = site.ok(dockerfile, "--secret", f"id=token,src={tmp_path / 'token'}")
+    assert "*****" in said and "<*****>" in said
+    assert "400:0" in said and "-r--r--r--    1 5 " in said
+    assert SECRET not in said
+    (image,) = json.loads(site.engine.ok("inspect", site.name))
+    history = site.engine.ok("history", "--no-trunc", site.name)
+    assert SECRET not in json.dumps(image) + history
+    found = subprocess.run(["grep", "-rl", SECRET, site.engine.root], stdout=subprocess.PIPE, text=True, check=False)
+    assert found.stdout == ""
+    held = in_layers(site, tmp_path)
+    assert not any(SECRET.encode() in content for content in held.values())
+    assert not {"run/secrets", "run/secrets/token", "etc/token"} & held.keys()
+    again = site.ok(dockerfile, "--secret", f"id=token,src={site.directory / 'Dockerfile'}")
+    assert again.count("CACHED") == 4, "another value is no reason to run again"
+
+
+def in_layers(site: Site, tmp_path: Path) -> dict[str, bytes]:
+    """The names and contents of all that the image's layers have."""
+    archive, directory = tmp_path / "saved.tar", tmp_path / "saved"
+    site.engine.ok("save", "--format", "oci-archive", "-o", str(archive), site.name)
+    directory.mkdir()
+    subprocess.run(["tar", "xf", archive, "-C", directory], check=True)
+    found: dict[str, bytes] = {}
+    for blob in (directory / "blobs/sha256").iterdir():
+        with suppress(tarfile.ReadError), tarfile.open(blob) as layer:
+            for entry in layer:
+                file = layer.extractfile(entry)
+                found[entry.name] = file.read() if file else b""
+    return found
+
+
+def test_secrets_come_from_variables_as_well(site: Site) -> None:
+    dockerfile = "FROM busybox\nRUN --mount=type=secret,id=token wc -c < /run/secrets/token > /n\n"
+    for given in "id=token,env=HIDDEN", "id=token,type=env,src=HIDDEN":
+        site.ok(dockerfile, "--no-cache", "--secret", given, env={"HIDDEN": SECRET})
+        assert site.sh("cat /n") == f"{len(SECRET)}\n"
+
+
+@pytest.mark.parametrize(
+    ("mount", "options", "line"),
+    [
+        ("type=secret,id=token,required", (), "secret token: not found"),
+        ("type=ssh,required", (), "ssh agent default: not found"),
+        ("type=secret,id=token", ("--secret", "id=token,src=/nowhere"), "secret token: /nowhere: no such file"),
+        ("type=secret,id=token", ("--secret", "id=token,env=NOWHERE"), "the environment has no variable NOWHERE"),
+        ("type=bind,source=none,target=/a", (), '"/none": not found'),
+        ("type=cache,target=/bin/sh", (), "a directory can't be mounted on a file"),
+    ],
+)
+def test_what_is_missing_gets_a_line(site: Site, mount: str, options: tuple[str, ...], line: str) -> None:
+    said = site.fails(f"FROM busybox\nRUN --mount={mount} true\n", *options)
+    assert line in said.splitlines()[-1], said
+
+
+@contextmanager
+def agent(path: Path) -> Iterator[list[bytes]]:
+    """Something like an SSH agent: it tells what it heard."""
+    heard: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            with suppress(OSError):  # the test is over
+                while True:
+                    with listener.accept()[0] as connection:
+                        heard.append(connection.recv(100))
+                        connection.sendall(b"heard " + heard[-1])
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield heard
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+CLIENT = """
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char answer[100];
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    strcpy(address.sun_path, argv[1]);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address)) return 1;
+    write(fd, argv[2], strlen(argv[2]));
+    return write(1, answer, read(fd, answer, sizeof answer)) < 0;
+}
+"""
+
+
+def test_an_agent_is_reached_by_whom_the_mount_names(site: Site, tmp_path: Path) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("no C compiler: what speaks to a socket has to be compiled")
+    command = ["gcc", "-static", "-xc", "-", "-o", site.directory / "client"]
+    subprocess.run(command, input=CLIENT, text=True, check=True)
+    dockerfile = (
+        "FROM busybox\nCOPY client /bin/\nUSER 7\n"
+        "RUN --mount=type=ssh,uid=7 client $SSH_AUTH_SOCK hello; stat -c %u:%a $SSH_AUTH_SOCK\n"
+        "RUN --mount=type=ssh,id=second,target=/sock,uid=7 test $SSH_AUTH_SOCK = /sock && client /sock there\n"
+        "RUN --mount=type=ssh ! client $SSH_AUTH_SOCK root\n"
+    )
+    sockets = tempfile.TemporaryDirectory()  # the path of a socket has 108 bytes
+    with sockets, agent(Path(sockets.name, "a")) as heard, agent(Path(sockets.name, "b")) as other:
+        said = site.ok(dockerfile, "--ssh", f"default={sockets.name}/a", "--ssh", f"second={sockets.name}/b")
+    assert (heard, other) == ([b"hello"], [b"there"])
+    assert "heard hello" in said and "7:600" in said
+    assert site.sh("ls -A /run /sock 2>/dev/null || true") == "", "mount points go again"
+
+
+HEREDOCS = """\
+FROM busybox
+ENV who=world
+RUN <<A
+set -e
+echo hello $who > /a
+A
+RUN <<-'B' cat > /b
+\tno $who here
+\tB
+RUN <<C
+#!/bin/sed 1d
+the script itself
+C
+RUN cat <<D > /d && cat <<E >> /d
+one
+D
+two
+E
+RUN <<F sh -x > /f 2>&1
+echo piped
+F
+COPY <<G <<'H' /docs/
+expanded: $who
+G
+kept: $who
+H
+COPY --chmod=640 --chown=5 <<I /etc/i
+I
+"""
+
+
+def test_here_documents(site: Site) -> None:
+    said = site.ok(HEREDOCS)
+    assert "the script itself" in said
+    shown = site.sh("cat /a /b /d /f /docs/G /docs/H; stat -c %a:%u /etc/i")
+    expected = "hello world\nno $who here\none\ntwo\n+ echo piped\npiped\nexpanded: world\nkept: $who\n640:5\n"
+    assert shown == expected
+    assert "pipes" not in site.sh("ls -a /dev /")
+    assert site.ok(HEREDOCS).count("CACHED") == 7
+    assert site.ok(HEREDOCS.replace("two\n", "three\n")).count("CACHED") == 3
+
+
+def test_only_what_root_of_the_user_namespace_may(site: Site) -> None:
+    said = site.fails("FROM busybox\nRUN --security=insecure true\n")
+    assert "security.insecure is not allowed" in said
