@@ -11,8 +11,9 @@ import hashlib
 import os
 import pwd
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 from .errors import UnavailableError
 
@@ -22,8 +23,7 @@ ROOT_DEFAULT_START = 1_000_000_000
 (SUB_UID_MAX is 600,100,000 in login.defs(5)) and below systemd's dynamic container ranges' end (0x6fffffff)."""
 
 
-@dataclass(frozen=True)
-class Extent:
+class Extent(msgspec.Struct, frozen=True):
     """One line of a uid_map: `count` ids from `inside` stand for those from `outside` (user_namespaces(7))."""
 
     inside: int
@@ -31,8 +31,7 @@ class Extent:
     count: int
 
 
-@dataclass(frozen=True)
-class IdMap:
+class IdMap(msgspec.Struct, frozen=True, dict=True):
     """The map of a room and of every container in it.
 
     Attributes:

@@ -11,15 +11,15 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from .errors import StoreError, UnavailableError
 from .kernel.process import boot_id
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(msgspec.Struct, frozen=True):
     """The two roots of one caller's engine. Everything else is found from them."""
 
     store: Path

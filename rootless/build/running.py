@@ -12,8 +12,10 @@ import os
 import select
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NoReturn
+
+import msgspec
 
 from .. import room
 from ..container import changed, lifecycle
@@ -158,8 +160,8 @@ class Runner:
         bundle = assemble(
             engine.paths, container, engine.idmap, (24, 80), debug=engine.debug, cgroup=confinement.directory
         )
-        program = replace(bundle.program, env=(*bundle.program.env, *command.secrets))
-        bundle = replace(bundle, program=program, plan=(*bundle.plan, *command.operations))
+        program = msgspec.structs.replace(bundle.program, env=(*bundle.program.env, *command.secrets))
+        bundle = msgspec.structs.replace(bundle, program=program, plan=(*bundle.plan, *command.operations))
 
         def body(stdio: Stdio, channel: Channel) -> NoReturn:
             stage.run(bundle, stdio, self._room, channel, confinement.outside)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from ..errors import NotFoundError, RootlessError, UsageError
 from . import streams
@@ -199,7 +200,6 @@ def _epoch(text: str) -> int | None:
 
 def _image(here: Context, wanted: Wanted, name: str, platform: str) -> Image:
     """An image for the build, pulled if it is not here, or not for this platform."""
-    from dataclasses import replace
 
     from ..image import spec
 
@@ -213,7 +213,7 @@ def _image(here: Context, wanted: Wanted, name: str, platform: str) -> Image:
             made_for = spec.parse_platform(platform) if platform else None
             if made_for is None or (made_for.os, made_for.architecture) == (found.config.os, found.config.architecture):
                 return found
-    obtain(here, name, replace(wanted, platform=platform))
+    obtain(here, name, msgspec.structs.replace(wanted, platform=platform))
     return here.images.resolve(name)
 
 

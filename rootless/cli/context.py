@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from ..paths import Paths, locate
 from ..room import has_dead_holders
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from ..image.store import ImageStore
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, dict=True):
     """Global options, and the parts of the engine, each imported and opened when it is first asked for."""
 
     root: str | None = None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from .. import child
 from ..container.host import NAME as HOST
@@ -36,8 +36,7 @@ def obtain_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What these options say."""
 
     pull: Policy
@@ -49,7 +48,7 @@ class Wanted:
 
 def read_obtain(given: dict[str, Any]) -> Wanted:
     """Take these options out of what a command was given."""
-    return Wanted(**{field.name: given.pop(field.name) for field in fields(Wanted)})
+    return Wanted(**{name: given.pop(name) for name in Wanted.__struct_fields__})
 
 
 def obtain(context: Context, name: str, wanted: Wanted) -> None:

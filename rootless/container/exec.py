@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import ConflictError, UsageError
 from ..kernel.caps import supported
@@ -60,14 +62,14 @@ def execute(engine: Engine, container: Container, options: ExecOptions) -> launc
     )
     started = launch.launch_exec(order)
     if not limits.wanted(container.spec.resources):
-        started = replace(started, warnings=())  # where it is makes no difference that was asked for
+        started = msgspec.structs.replace(started, warnings=())  # where it is makes no difference that was asked for
     container.emit(f"exec_start: {' '.join(options.command)}")
     return started
 
 
 def _program(engine: Engine, container: Container, options: ExecOptions, cgroup: str) -> Program:
     main = main_program(container.spec, engine.paths, engine.idmap, options.window, engine.debug, cgroup)
-    program = replace(
+    program = msgspec.structs.replace(
         main,
         argv=options.command,
         env=merge_environment(main.env, options.env),
@@ -79,5 +81,5 @@ def _program(engine: Engine, container: Container, options: ExecOptions, cgroup:
         init=False,
     )
     if options.privileged:
-        return replace(program, capabilities=supported(), filter=None)
+        return msgspec.structs.replace(program, capabilities=supported(), filter=None)
     return program

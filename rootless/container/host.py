@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+import msgspec
 
 from ..image.spec import RunConfig
 
@@ -16,8 +17,7 @@ OWN = ("/proc", "/sys", "/dev", "/run")
 _KEPT = ("LANG", "PATH", "SHELL")
 
 
-@dataclass(frozen=True)
-class HostImage:
+class HostImage(msgspec.Struct, frozen=True):
     """What takes the place of an image; it has no digest and no documents."""
 
     run: RunConfig

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,8 +30,7 @@ from .state import ALIVE
 from .store import Containers
 
 
-@dataclass(frozen=True)
-class Engine:
+class Engine(msgspec.Struct, frozen=True, dict=True):
     """One caller's engine: the stores under its two roots, each opened when it is first used."""
 
     paths: Paths
@@ -105,8 +103,8 @@ def _resolve_donors(engine: Engine, options: spec.Options) -> spec.Options:
 
     network = resolve(options.network)
     if donor := sharing.donor(network):  # who shares a network has the same names
-        options = replace(options, hostname=engine.containers.load(donor).spec.hostname)
-    return replace(options, pid=resolve(options.pid), ipc=resolve(options.ipc), network=network)
+        options = msgspec.structs.replace(options, hostname=engine.containers.load(donor).spec.hostname)
+    return msgspec.structs.replace(options, pid=resolve(options.pid), ipc=resolve(options.ipc), network=network)
 
 
 def _resolve_networks(engine: Engine, options: spec.Options) -> spec.Options:
@@ -119,7 +117,8 @@ def _resolve_networks(engine: Engine, options: spec.Options) -> spec.Options:
     wishes = tuple(
         msgspec.structs.replace(wish, name=networks.resolve(wish.name).name) for wish in options.net.networks
     )
-    return replace(options, network=wishes[0].name, net=msgspec.structs.replace(options.net, networks=wishes))
+    net = msgspec.structs.replace(options.net, networks=wishes)
+    return msgspec.structs.replace(options, network=wishes[0].name, net=net)
 
 
 def _origin(engine: Engine, name: str, kind: LayerKind, pin: pins.Pin) -> tuple[spec.Origin, list[str]]:
@@ -236,7 +235,7 @@ def run(engine: Engine, maker: Maker, *, attached: bool, stdin: bool, window: tu
         return maker(os.getpid())
 
     order = keeper.Order(engine.paths, prepare, fresh=True, attached=attached, stdin=stdin, window=window)
-    return launch.launch(replace(order, debug=engine.debug))
+    return launch.launch(msgspec.structs.replace(order, debug=engine.debug))
 
 
 def start(
@@ -255,7 +254,7 @@ def start(
         return container, container.hold("start")
 
     order = keeper.Order(engine.paths, prepare, fresh=False, attached=attached, stdin=stdin, window=window)
-    return launch.launch(replace(order, debug=engine.debug))
+    return launch.launch(msgspec.structs.replace(order, debug=engine.debug))
 
 
 def restart(

@@ -6,7 +6,8 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import ConflictError, InvalidError, UnavailableError
 from ..kernel.process import machine_id
@@ -18,8 +19,7 @@ _RENAMED_COLUMN = re.compile(r"\s([^\s=]*)=\s*(PID\S*)")
 """`-o comm=PID`: another column under the name that the processes are told apart by."""
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """What ps(1) told: the columns' titles, and a line for each process."""
 
     titles: list[str]

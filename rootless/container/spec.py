@@ -6,7 +6,6 @@ import os
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -26,8 +25,7 @@ _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,62}[a-zA-Z0-9])?")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """What the caller asked for; None or empty where nothing was said.
 
     Attributes:
@@ -41,7 +39,7 @@ class Options:
     command: tuple[str, ...] = ()
     entrypoint: str | None = None
     env: tuple[str, ...] = ()
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
     workdir: str = ""
     user: str = ""
     group_add: tuple[str, ...] = ()
@@ -53,7 +51,7 @@ class Options:
     init: bool = False
     auto_remove: bool = False
     read_only: bool = False
-    tmpfs: dict[str, str] = field(default_factory=dict)
+    tmpfs: dict[str, str] = msgspec.field(default_factory=dict)
     shm_size: int = 64 << 20
     ulimits: tuple[Ulimit, ...] = ()
     cap_add: tuple[str, ...] = ()
@@ -69,9 +67,9 @@ class Options:
     cgroupns: str = ""
     unmasked: bool = False
     devices: tuple[Device, ...] = ()
-    sysctls: dict[str, str] = field(default_factory=dict)
-    annotations: dict[str, str] = field(default_factory=dict)
-    net: Net = field(default_factory=Net)
+    sysctls: dict[str, str] = msgspec.field(default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
+    net: Net = msgspec.field(default_factory=Net)
     stop_signal: str = ""
     stop_timeout: int = 10
     restart: str = "no"
@@ -79,9 +77,9 @@ class Options:
     health: Check | None = None
     health_set: tuple[str, ...] = ()
     no_healthcheck: bool = False
-    log: LogConfig = field(default_factory=LogConfig)
-    resources: Resources = field(default_factory=Resources)
-    storage_opt: dict[str, str] = field(default_factory=dict)
+    log: LogConfig = msgspec.field(default_factory=LogConfig)
+    resources: Resources = msgspec.field(default_factory=Resources)
+    storage_opt: dict[str, str] = msgspec.field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     volumes_from: tuple[str, ...] = ()
 

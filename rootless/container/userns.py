@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import UnavailableError, UsageError
 from ..idmap import IdMap, keeping
@@ -16,8 +17,7 @@ from ..idmap import IdMap, keeping
 KEEP_ID = "keep-id"
 
 
-@dataclass(frozen=True)
-class Ids:
+class Ids(msgspec.Struct, frozen=True):
     """The caller's user and group inside."""
 
     uid: int

@@ -14,7 +14,8 @@ github.com/distribution/reference.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from ..errors import InvalidError
 from ..storage import digest as digests
@@ -38,8 +39,7 @@ _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _ID_PREFIX = re.compile(r"(?:sha256:)?([a-f0-9]{1,64})")
 
 
-@dataclass(frozen=True, order=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True, order=True):
     """A name, and what was said about which of its images is meant.
 
     Attributes:
@@ -83,7 +83,7 @@ class Reference:
 
     def tagged(self) -> Reference:
         """This reference, with `latest` where it has neither tag nor digest."""
-        return self if self.tag or self.digest else replace(self, tag=DEFAULT_TAG)
+        return self if self.tag or self.digest else msgspec.structs.replace(self, tag=DEFAULT_TAG)
 
     def __str__(self) -> str:
         return self.familiar

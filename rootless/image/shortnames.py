@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import msgspec
 
 from ..errors import InvalidError
 from ..registry import config
@@ -26,7 +26,7 @@ def expand(text: str, registries: config.Registries | None = None) -> Reference:
         raise InvalidError(
             f"registries.conf has an alias for {found.familiar_name} that is no name: {problem}"
         ) from None
-    return replace(full, tag=found.tag or full.tag, digest=found.digest)
+    return msgspec.structs.replace(full, tag=found.tag or full.tag, digest=found.digest)
 
 
 def _is_short(text: str) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+
+import msgspec
 
 from .. import atomic, events, locks
 from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError
@@ -26,8 +27,7 @@ from .spec import Descriptor, ImageConfig, Index, Manifest
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """One layer of an image.
 
     Attributes:
@@ -41,8 +41,7 @@ class Layer:
     chain_id: str
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(msgspec.Struct, frozen=True, dict=True):
     """One image of the store, read.
 
     Attributes:
@@ -338,7 +337,7 @@ def _distinct(contents: Index) -> list[Descriptor]:
 def _joined(first: Image, *others: Image) -> Image:
     """One image of several manifests of the same configuration (the same layers, compressed otherwise)."""
     parts = (first, *others)
-    return replace(
+    return msgspec.structs.replace(
         first,
         manifests=tuple({entry.digest: entry for part in parts for entry in part.manifests}.values()),
         names=tuple(sorted({name for part in parts for name in part.names})),

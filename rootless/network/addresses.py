@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ..container.network import Endpoint, Net
 
@@ -15,8 +16,7 @@ IP6, GATEWAY6 = "fd00:a02:64::100", "fd00:a02:64::2"
 """What slirp4netns uses by itself, so that both give a container the same one; the longer are of pasta alone."""
 
 
-@dataclass(frozen=True)
-class Own:
+class Own(msgspec.Struct, frozen=True):
     """The addresses of a container behind a process in user space; they mean something to it alone."""
 
     ip: str

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ..container.network import Net
 
 PATH = Path("/etc/resolv.conf")
 
 
-@dataclass(frozen=True)
-class Resolv:
+class Resolv(msgspec.Struct, frozen=True):
     """What a resolv.conf says.
 
     Attributes:

@@ -9,8 +9,9 @@ waits for the rest, and then the command is executed. After the start the monito
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from ..container.network import Connected
 from ..container.record import Record
@@ -18,8 +19,7 @@ from ..idmap import IdMap
 from ..paths import Paths
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a network is to be set up: a container between clone(2) and execve(2), with nothing but lo.
 
     Attributes:
@@ -35,8 +35,7 @@ class Place:
     room: int
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """For whom a network is made."""
 
     paths: Paths
@@ -44,8 +43,7 @@ class Ask:
     idmap: IdMap
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(msgspec.Struct, frozen=True):
     """A helper process, a child of the monitor that it ends with (PR_SET_PDEATHSIG)."""
 
     name: str

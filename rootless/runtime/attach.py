@@ -14,8 +14,9 @@ import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from types import FrameType
+
+import msgspec
 
 from ..errors import RootlessError
 from ..kernel import pty
@@ -32,8 +33,7 @@ class Detached(Exception):
     """The detach keys were typed: the container goes on."""
 
 
-@dataclass(frozen=True)
-class Terminal:
+class Terminal(msgspec.Struct, frozen=True):
     """How this side takes part.
 
     Attributes:

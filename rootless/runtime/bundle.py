@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from .. import idmap as ids_of
 from ..container import capabilities, sharing, userns
@@ -24,8 +25,7 @@ from .kernelfs import Kernel
 from .program import Program
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(msgspec.Struct, frozen=True):
     """One start of one container.
 
     Attributes:

@@ -21,8 +21,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ..kernel import cgroup as kernel
 from ..kernel import namespaces as ns
@@ -39,8 +40,7 @@ UNITS = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 """How the names of those cgroups end that are systemd's to manage: nothing of ours is made in one that is not ours."""
 
 
-@dataclass(frozen=True)
-class Base:
+class Base(msgspec.Struct, frozen=True):
     """A cgroup in which the caller may make others.
 
     Attributes:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 
-
-@dataclass
 class DetachKeys:
     """A sequence of keys, and how much of it has been typed last.
 
     What might be its beginning is held back until it is clear that it is not: the container then gets all of it.
     """
 
-    sequence: bytes
-    _matched: int = field(default=0, init=False)
+    def __init__(self, sequence: bytes) -> None:
+        self.sequence = sequence
+        self._matched = 0
 
     @classmethod
     def parse(cls, text: str) -> DetachKeys:

@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
 
 from ..errors import RootlessError
 from . import enter, stream
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from .monitor import Monitor
 
 
-@dataclass(frozen=True)
-class ExecOrder:
+class ExecOrder(msgspec.Struct, frozen=True):
     """What the command wants.
 
     Attributes:

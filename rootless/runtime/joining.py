@@ -14,7 +14,8 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..container import sharing
 from ..container.record import Spec, State
@@ -49,8 +50,7 @@ UNMOUNTABLE = {ns.CLONE_NEWNET: "/sys", ns.CLONE_NEWIPC: "/dev/mqueue"}
 """What only the owner of such a namespace can mount."""
 
 
-@dataclass(frozen=True)
-class Sharing:
+class Sharing(msgspec.Struct, frozen=True):
     """Whose namespaces a container has.
 
     Attributes:
@@ -61,9 +61,9 @@ class Sharing:
     """
 
     own: int = ALL
-    joined: Mapping[int, int] = field(default_factory=dict)
+    joined: Mapping[int, int] = msgspec.field(default_factory=dict)
     user: int = -1
-    borrowed: Mapping[str, int] = field(default_factory=dict)
+    borrowed: Mapping[str, int] = msgspec.field(default_factory=dict)
 
     def join(self) -> None:
         """Enter what is shared. The calling process, in the room, has one thread; its children are inside."""

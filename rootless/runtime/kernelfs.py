@@ -7,7 +7,8 @@ the caller's namespace, the caller's mount is bound; where it has another contai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..kernel import mount as m
 from .rootfs import Bind, Borrowed, FileSystem, Link, Mask, Operation, ReadOnly, Sysctl
@@ -37,8 +38,7 @@ DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 COMMON = m.MS_NOSUID | m.MS_NOEXEC | m.MS_NODEV
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(msgspec.Struct, frozen=True):
     """What a container sees of the kernel.
 
     Attributes:
@@ -58,7 +58,7 @@ class Kernel:
     ipc: bool = True
     cgroup: bool = True
     borrowed: frozenset[str] = frozenset()
-    sysctls: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = msgspec.field(default_factory=dict)
     writable: bool = False
     unmasked: bool = False
 

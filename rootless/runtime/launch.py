@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NoReturn
+
+import msgspec
 
 from ..errors import CommandError, RootlessError
 from . import execkeeper, keeper, stream
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """A container that runs, and the connection over which its input and output go and its end is told.
 
     `warnings`: what was asked for and does not hold here, each a line.

@@ -11,8 +11,9 @@ import os
 import re
 import resource
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from ..container.record import Resources, Ulimit
 from ..container.resources import cpus
@@ -29,8 +30,7 @@ NPROC_PER_NAMESPACE = (5, 14)
 """Since this kernel RLIMIT_NPROC counts a user's processes in the user namespace, and not on the whole machine."""
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """One line for one file of a cgroup.
 
     Attributes:
@@ -156,7 +156,7 @@ def with_stand_ins(program: Program, resources: Resources, missing: frozenset[st
     ulimits = program.ulimits
     if "--pids-limit" in missing and counts_by_namespace():
         ulimits = _with_nproc(ulimits, resources.pids_limit)
-    return replace(program, ulimits=ulimits, affinity=affinity)
+    return msgspec.structs.replace(program, ulimits=ulimits, affinity=affinity)
 
 
 def stand_in(pids: Iterable[int], resources: Resources, missing: frozenset[str]) -> list[str]:

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -45,8 +44,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     time: str = ""
 
 
-@dataclass(frozen=True)
-class LogOptions:
+class LogOptions(msgspec.Struct, frozen=True):
     """How a container's output is kept.
 
     Attributes:
@@ -59,7 +57,10 @@ class LogOptions:
     driver: str = JSON_FILE
     max_size: int = 0
     max_files: int = 1
-    attrs: dict[str, str] = field(default_factory=dict)
+    attrs: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+_DEFAULTS = LogOptions()
 
 
 def log_options(spec: Spec) -> LogOptions:
@@ -130,7 +131,7 @@ class LogWriter:
     def __init__(
         self,
         path: Path,
-        options: LogOptions = LogOptions(),
+        options: LogOptions = _DEFAULTS,
         tell: Callable[[str], bool] = tell_on_stderr,
     ) -> None:
         self.path = path

@@ -11,8 +11,9 @@ import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from ..container.mounts import Mount
 from ..container.record import Record
@@ -40,8 +41,7 @@ FLAGS = {"noexec": m.MOUNT_ATTR_NOEXEC, "nosuid": m.MOUNT_ATTR_NOSUID, "nodev": 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
-@dataclass(frozen=True)
-class Fill:
+class Fill(msgspec.Struct, frozen=True):
     """Lock a volume until execve(2), and fill it if it is empty and the image holds something at one of `targets`."""
 
     volume: str
@@ -56,8 +56,7 @@ class Fill:
         fill.settle(self.directory, [partial(open_inside, root.fd, target, _DIRECTORY) for target in self.targets])
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(msgspec.Struct, frozen=True):
     """A directory or file of the machine's, or of a volume, at `mount.target`.
 
     Attributes:
@@ -141,8 +140,7 @@ class Host:
                 os.close(below)
 
 
-@dataclass(frozen=True)
-class Overlay:
+class Overlay(msgspec.Struct, frozen=True):
     """A directory of the machine's below a writable layer: what is changed there is changed in `upper`."""
 
     mount: Mount

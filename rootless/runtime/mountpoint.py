@@ -8,22 +8,22 @@ import posixpath
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..errors import RootlessError
 from ..kernel import fs
 from ..kernel import mount as m
 
 
-@dataclass(frozen=True)
-class Root:
+class Root(msgspec.Struct, frozen=True):
     """The mounted root of the container, by a descriptor (O_PATH) below which everything is looked up.
 
     `borrowed`: descriptors on detached mounts of other containers, by their path there.
     """
 
     fd: int
-    borrowed: Mapping[str, int] = field(default_factory=dict)
+    borrowed: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 ATTEMPTS = 100

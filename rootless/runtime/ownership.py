@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+import msgspec
 
 from .. import child
 from ..errors import RootlessError
@@ -13,8 +14,7 @@ from . import users
 from .mountpoint import Root
 
 
-@dataclass(frozen=True)
-class Giver:
+class Giver(msgspec.Struct, frozen=True):
     """Who gets it: `user[:group]` as the container's own files have it."""
 
     user: str

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import select
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
+
+import msgspec
 
 from ..container.container import Container
 from ..container.health import MAX_OUTPUT
@@ -62,7 +63,7 @@ def _start(container: Container) -> Running:
 
 def _program(container: Container, argv: tuple[str, ...], cgroup: str) -> Program:
     main_one = main_program(container.spec, container.paths, detect(), (24, 80), False, cgroup)
-    return replace(main_one, argv=argv, tty=False, stdin_open=False, init=False)
+    return msgspec.structs.replace(main_one, argv=argv, tty=False, stdin_open=False, init=False)
 
 
 def _read(running: Running) -> bytes:

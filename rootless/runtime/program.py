@@ -11,8 +11,9 @@ import fcntl
 import os
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NoReturn
+
+import msgspec
 
 from ..container.record import Ulimit
 from ..errors import CommandError, RootlessError
@@ -26,8 +27,7 @@ from .seccomp import Filter
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True)
-class Stdio:
+class Stdio(msgspec.Struct, frozen=True):
     """The container's ends of its streams, -1 for each that the terminal takes the place of."""
 
     stdin: int
@@ -35,8 +35,7 @@ class Stdio:
     stderr: int
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(msgspec.Struct, frozen=True):
     """What is executed, by whom, with which powers.
 
     Attributes:

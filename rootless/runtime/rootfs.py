@@ -11,8 +11,9 @@ import errno
 import os
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from ..container import sysctl
 from ..errors import RootlessError
@@ -34,8 +35,7 @@ class Operation(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class FileSystem:
+class FileSystem(msgspec.Struct, frozen=True):
     """Mount a kernel file system of `fstype` at `target`."""
 
     fstype: str
@@ -56,8 +56,7 @@ class FileSystem:
                     raise
 
 
-@dataclass(frozen=True)
-class Bind:
+class Bind(msgspec.Struct, frozen=True):
     """Bind `source`, a path of the host's, to `target`, with flags set on the new mount alone.
 
     Attributes:
@@ -92,8 +91,7 @@ class Bind:
             os.close(source)
 
 
-@dataclass(frozen=True)
-class Borrowed:
+class Borrowed(msgspec.Struct, frozen=True):
     """Put a copy of another container's mount of `target` there (joining.py)."""
 
     target: str
@@ -106,8 +104,7 @@ class Borrowed:
             m.move_mount(root.borrowed[self.target], point.fd)
 
 
-@dataclass(frozen=True)
-class Sysctl:
+class Sysctl(msgspec.Struct, frozen=True):
     """Set a kernel parameter (sysctl(8)) of a namespace that is the container's own. It comes after /proc."""
 
     name: str
@@ -122,8 +119,7 @@ class Sysctl:
             file.write(self.value)
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """A symbolic link at `target`."""
 
     value: str
@@ -138,8 +134,7 @@ class Link:
             os.symlink(self.value, name, dir_fd=point.fd)
 
 
-@dataclass(frozen=True)
-class ReadOnly:
+class ReadOnly(msgspec.Struct, frozen=True):
     """Make what lies at `target` a read-only mount of its own."""
 
     target: str
@@ -154,8 +149,7 @@ class ReadOnly:
             attach(point.fd, root, self.target, attributes=m.MOUNT_ATTR_RDONLY, recursive=True, deep=False)
 
 
-@dataclass(frozen=True)
-class ReadOnlyRoot:
+class ReadOnlyRoot(msgspec.Struct, frozen=True):
     """Make the root file system read-only, but not what is mounted in it."""
 
     def describe(self) -> str:
@@ -165,8 +159,7 @@ class ReadOnlyRoot:
         m.mount_setattr(root.fd, "", m.AT_EMPTY_PATH, m.MOUNT_ATTR_RDONLY)
 
 
-@dataclass(frozen=True)
-class Mask:
+class Mask(msgspec.Struct, frozen=True):
     """Hide what lies at `target`: an empty read-only directory over a directory, the null device over a file."""
 
     target: str

@@ -11,8 +11,9 @@ import select
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NoReturn, Protocol
+
+import msgspec
 
 from ..errors import RootlessError
 from ..kernel import namespaces
@@ -34,8 +35,7 @@ class ClientGoneError(Exception):
     """The command that asked for the start died before the container was started: nothing of it shall stay."""
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """A started container, by what its monitor holds of it.
 
     Attributes:
@@ -118,8 +118,7 @@ def begin(
     return handshake.running(pipes)
 
 
-@dataclass(frozen=True)
-class _Pipes:
+class _Pipes(msgspec.Struct, frozen=True):
     """The monitor's ends: none when the container has a terminal."""
 
     stdin: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import RootlessError
 from ..kernel import mount as m
@@ -25,8 +26,7 @@ _TMPFS_FLAGS = {
 _TMPFS_DATA = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "huge", "mpol")
 
 
-@dataclass(frozen=True)
-class Tmpfs:
+class Tmpfs(msgspec.Struct, frozen=True):
     """A tmpfs of the container's own at `target`, nosuid, nodev and noexec unless `options` say otherwise.
 
     Where nothing is said of its mode it has that of the directory that it covers, as with runc, else 1777.

@@ -9,7 +9,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import NotFoundError, UnavailableError
 from ..idmap import IdMap
@@ -18,8 +19,7 @@ MAX_FILE = 16 << 20
 MAX_ID = (1 << 32) - 2
 
 
-@dataclass(frozen=True)
-class User:
+class User(msgspec.Struct, frozen=True):
     """The ids a process runs with, and the home directory that HOME is set to when nothing else sets it."""
 
     uid: int
@@ -87,8 +87,7 @@ def _require(user: User, text: str, idmap: IdMap) -> None:
     raise UnavailableError(f"user {text} ({ids}) lies outside the container's ids", hint="the map holds 0 to 65536")
 
 
-@dataclass(frozen=True)
-class _Account:
+class _Account(msgspec.Struct, frozen=True):
     name: str
     uid: int
     gid: int

@@ -8,8 +8,9 @@ stage runs in a child outside the container's mount and pid namespaces, and `ser
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from typing import Literal, NoReturn, Protocol
+
+import msgspec
 
 LayerKind = Literal["auto", "owned", "mapped"]
 
@@ -27,8 +28,7 @@ MAX_LAYERS = 120
 """Docker's limit too. The `l/...` links of 120 layers fit into the one page that mount(2) takes options from."""
 
 
-@dataclass(frozen=True)
-class LayerStack:
+class LayerStack(msgspec.Struct, frozen=True):
     """The parts of one container's root file system, all paths relative to the store.
 
     Attributes:

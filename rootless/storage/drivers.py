@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from ..errors import UnavailableError, UsageError
 from ..idmap import IdMap
@@ -33,8 +34,7 @@ def get(name: str) -> StorageDriver:
     return DRIVERS[name]()
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """A driver, and why it was taken; `rootless info` shows both.
 
     Attributes:
@@ -51,8 +51,7 @@ class Choice:
         return "owned" if self.owners == "owned" else self.driver.layer_kind
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """What a container wants of its storage that only `cow` has.
 
     Attributes:
@@ -78,7 +77,10 @@ class Wish:
         return "--storage-opt ownership=owned" if self.owners == "owned" else ""
 
 
-def choose(name: str, store: Path, idmap: IdMap, wish: Wish = Wish()) -> Choice:
+_NO_WISH = Wish()
+
+
+def choose(name: str, store: Path, idmap: IdMap, wish: Wish = _NO_WISH) -> Choice:
     """The driver for a new container: the named one, or by `auto` the kernel's overlayfs where it can serve, else ours.
 
     Raises:

@@ -19,9 +19,10 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
+
+import msgspec
 
 from .. import atomic, locks, room
 from ..errors import InvalidError, StoreError, UnavailableError
@@ -39,8 +40,7 @@ if TYPE_CHECKING:
 Kind = Literal["owned", "mapped"]
 
 
-@dataclass(frozen=True)
-class LayerSource:
+class LayerSource(msgspec.Struct, frozen=True):
     """One layer of an image.
 
     Attributes:
