@@ -1,5 +1,5 @@
 """`python -m rootless`, the same as the command `rootless`."""
 
-from .cli.main import main
+from .cli.main import command
 
-main()
+command()

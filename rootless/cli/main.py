@@ -97,6 +97,15 @@ def rootless(ctx: click.Context, root: str | None, storage_driver: str, debug: b
     ctx.obj = Context(root=root, driver=storage_driver, debug=debug)
 
 
+def command() -> NoReturn:
+    """The whole process: `main`, and an end without the interpreter's, which takes apart what the kernel frees."""
+    try:
+        main()
+    except SystemExit as end:
+        sys.stderr.flush()
+        os._exit(int(end.code or 0))
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     words = sys.argv[1:] if arguments is None else arguments

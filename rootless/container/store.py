@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 
 from .. import atomic, idmap, room
-from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError, UsageError
+from ..errors import ConflictError, InvalidError, NotFoundError, StoreError, UsageError
 from ..kernel import process
 from ..paths import Paths
-from ..storage.remove import remove_tree
+from ..storage.remove import move_away, remove_tree
 from ..storage.remove import sweep as sweep_drafts
 from . import names, volume_use
 from .container import Container, Hold
@@ -238,7 +238,16 @@ class Containers:
 
         Raises:
             IllegalTransitionError: its state does not allow it.
-            StoreError, ConflictError: something of it can't be removed; it is then dead, and can be tried again.
+            StoreError, ConflictError: something of it can't be removed. What is left the next command tries again.
+        """
+        self.clear(self.retire(container, volumes=volumes))
+
+    def retire(self, container: Container, *, volumes: bool = False) -> Path:
+        """The first half of `remove`, after which there is no such container: what is left of it, for `clear`.
+
+        Raises:
+            IllegalTransitionError: its state does not allow it.
+            StoreError: it can't be moved; it is then dead, and can be tried again.
         """
         state = container.end_if_lost()
         removing = msgspec.structs.replace(state, status=step(state.status, Event.REMOVE))
@@ -247,13 +256,22 @@ class Containers:
         if volumes or container.spec.auto_remove:
             volume_use.release(self, container)
         try:
-            remove_tree(container.directory, lambda: room.open_room(self.paths, idmap.detect()), tmp=self.paths.tmp)
-        except RootlessError as problem:
-            if container.directory.exists():
-                status = step(removing.status, Event.REMOVE_FAILED)
-                container.try_to_write_state(msgspec.structs.replace(removing, status=status, error=str(problem)))
-            raise
+            remains = move_away(container.directory, self.paths.tmp, self._room)
+        except OSError as problem:
+            status = step(removing.status, Event.REMOVE_FAILED)
+            error = StoreError(f"{container.directory} can't be removed: {problem.strerror}")
+            container.try_to_write_state(msgspec.structs.replace(removing, status=status, error=str(error)))
+            raise error from problem
         container.emit("destroy")
+        return remains
+
+    def clear(self, remains: Path) -> None:
+        """The second half of `remove`, which takes time and is nobody's business. After a kill the next sweep does it.
+
+        Raises:
+            StoreError, ConflictError: not all of it can be removed.
+        """
+        remove_tree(remains, self._room)
 
     def remove_directory(self, container_id: str) -> None:
         """Remove what is on disk of a container, without regard to its state and without reading its documents."""

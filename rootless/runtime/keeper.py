@@ -114,6 +114,7 @@ class _Keeper:
         self.client = client
         self.idmap = ids.detect()
         self.room_fd = -1
+        self.remains: Path | None = None
 
     def keep(self) -> int:
         """From nothing to the container's end. Returns this process's exit code."""
@@ -126,6 +127,7 @@ class _Keeper:
                 self._keep_started(self._start(self.client))
                 control.hang_up(self.listener)
             finally:
+                self._clear()
                 room.forget(self.paths, self.idmap)
                 control.stop_listening(self.paths, self.container.id)
         return 0
@@ -368,7 +370,13 @@ class _Keeper:
                 watch.error = str(problem)
 
     def _remove(self) -> None:
-        Containers(self.paths).remove(self.container)
+        self.remains = Containers(self.paths).retire(self.container)
+
+    def _clear(self) -> None:
+        """What is left of a removed container goes when everybody has been told that it is gone."""
+        if self.remains is not None:
+            with suppress(RootlessError):  # the next command tries again
+                Containers(self.paths).clear(self.remains)
 
 
 def _log_errors_to(path: Path, debug: bool) -> None:

@@ -1,9 +1,8 @@
 """The seccomp filter of a container: the built-in profile or the caller's own, compiled once, then read from the store.
 
 A filter is a function of the profile, the container's capabilities, the kernel's version, the machine and the library
-that compiles it: a hash of all these names it in the cache. On a hit nothing is decoded, and libseccomp not
-opened. The built-in profile, seccomp-default.json, is equal in effect to Docker's: see
-docs/decisions/0005-seccomp.md.
+that compiles it: a hash of all these names it in the cache. On a hit nothing is decoded, and libseccomp not opened. The
+built-in profile, seccomp-default.json, is equal in effect to Docker's: see docs/decisions/0005-seccomp.md.
 
     <store>/cache/seccomp/<40 hex of the hash>      magic, flags, program; may be deleted at any time
 """

@@ -46,7 +46,7 @@ def remove_tree(path: Path, room: Callable[[], int], *, tmp: Path | None = None)
         with suppress(FileNotFoundError):
             is_directory = stat.S_ISDIR(path.lstat().st_mode)
             if tmp is not None:
-                path = _move_away(path, tmp, room, is_directory)
+                path = move_away(path, tmp, room)
             if is_directory:
                 _remove_directory(path, room)
             else:
@@ -82,11 +82,11 @@ def sweep(tmp: Path, room: Callable[[], int]) -> list[str]:
     return swept
 
 
-def _move_away(path: Path, tmp: Path, room: Callable[[], int], is_directory: bool) -> Path:
-    """Rename `path` into `tmp`."""
+def move_away(path: Path, tmp: Path, room: Callable[[], int]) -> Path:
+    """Rename `path` into `tmp`, as a draft of the calling process, which that is to remove; where it is now."""
     tmp.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = atomic.new_name(tmp, path.name)
-    if is_directory:
+    if stat.S_ISDIR(path.lstat().st_mode):
         with suppress(PermissionError):  # of its owner; `rename` tells why
             path.chmod(0o700)
     rename(path, draft, room)

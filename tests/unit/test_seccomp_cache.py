@@ -32,11 +32,12 @@ def cached(paths: Paths) -> list[Path]:
 def test_a_hit_loads_neither_the_library_nor_the_compiler(paths: Paths) -> None:
     """On the way of every start: a fresh interpreter gets the filter from one file, with nothing heavy imported."""
     made = seccomp.prepare(None, DEFAULT, paths)
+    compiler = "rootless.runtime.seccomp_compile"
     code = (
         "import sys; from pathlib import Path; from rootless.paths import Paths;"
         "from rootless.runtime import seccomp; from rootless.container.capabilities import DEFAULT;"
         f"f = seccomp.prepare(None, DEFAULT, Paths(store=Path({os.fspath(paths.store)!r}), run=Path('/nowhere')));"
-        "print(len(f.program), f.flags, 'rootless.runtime.seccomp_compile' in sys.modules, 'libseccomp' in open('/proc/self/maps').read())"
+        f"print(len(f.program), f.flags, {compiler!r} in sys.modules, 'libseccomp' in open('/proc/self/maps').read())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert done.stdout.split() == [str(len(made.program)), str(made.flags), "False", "False"]
