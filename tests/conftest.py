@@ -33,12 +33,10 @@ class Rootless:
     @property
     def environment(self) -> dict[str, str]:
         # COVERAGE and the like may stay; what would move the store may not.
-        return {
-            **os.environ,
-            "ROOTLESS_ROOT": str(self.root),
-            "PYTHONPATH": str(CHECKOUT),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
+        found = {**os.environ, "ROOTLESS_ROOT": str(self.root), "PYTHONPATH": str(CHECKOUT)}
+        if "PYTHONPYCACHEPREFIX" not in found:
+            found["PYTHONDONTWRITEBYTECODE"] = "1"  # nothing is left in the checkout
+        return found
 
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "rootless", *words]

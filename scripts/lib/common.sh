@@ -94,12 +94,13 @@ need_test_user() {
 }
 
 # Run COMMAND with nothing of the caller's environment but what a login has, and with the settings that keep Python and
-# hypothesis from leaving files in the checkout. No XDG_RUNTIME_DIR: as in cron, CI and Slurm.
+# hypothesis from leaving files in the checkout: modules are compiled once, as where the package is installed, but
+# elsewhere. No XDG_RUNTIME_DIR: as in cron, CI and Slurm.
 cleanly() { # HOME USER TMPDIR COMMAND...
     local home=$1 user=$2 tmp=$3
     shift 3
     env -i HOME="$home" USER="$user" LOGNAME="$user" TMPDIR="$tmp" SHELL=/bin/bash LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-        PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY="$tmp/hypothesis" \
+        PYTHONPYCACHEPREFIX="$tmp/pycache" HYPOTHESIS_STORAGE_DIRECTORY="$tmp/hypothesis" \
         PATH="${VENV:+$VENV/bin:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$@"
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rootless.image.store import ImageStore
 from tests.conftest import Rootless
 from tests.images.registries import FakeRegistry
 
@@ -35,9 +36,8 @@ def engine(tmp_path: Path) -> Iterator[Rootless]:
 
 def empty(engine: Rootless) -> None:
     """Remove all images, by the command, and demand that nothing is left."""
-    ids = set(engine.ok("images", "-q", "--no-trunc").split())
-    if ids:
-        engine.ok("rmi", "-f", *ids)
+    if engine.paths.version.exists() and (images := ImageStore(engine.paths).all()):
+        engine.ok("rmi", "-f", *(image.id for image in images))
     left = {part: names for part, names in contents(engine).items() if names}
     assert not left, f"left behind: {left}"
 
@@ -67,7 +67,7 @@ from rootless.cli.main import main
 from rootless.image import pull
 from rootless.registry.client import Patience
 from rootless.registry.http import Limits
-limits = Limits(silence=0.5, document=2)
+limits = Limits(silence=0.5, document=1)
 pull.Options = partial(pull.Options, limits=limits, patience=Patience(tries=3, first=0.02, longest=2))
 main(sys.argv[1:])
 """

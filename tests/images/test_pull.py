@@ -361,7 +361,7 @@ def kill_points(engine: Rootless, fake: FakeRegistry, count: int, seed: int) -> 
 
 
 def test_kill_at_any_point(engine: Rootless, fake: FakeRegistry) -> None:
-    kill_points(engine, fake, 5, seed=0)
+    kill_points(engine, fake, 3, seed=0)
 
 
 @pytest.mark.long
