@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..image import spec
+from ..image import manifests, spec
 from .context import Context
 from .format import Field, ago, ellipsis, human_size, print_rows, printable
 from .options import Command
+from .registry_options import one_platform_option, parse_platform
 
 if TYPE_CHECKING:
     from ..image.store import Image, ImageStore
@@ -61,14 +62,20 @@ FIELDS = {
 @click.option("--format", "form", default="table", metavar="STRING", help="Format output using a custom template")
 @click.option("-H", "--human/--no-human", default=True, help="Print sizes and dates in human readable format")
 @click.option("--no-trunc", is_flag=True, help="Don't truncate output")
+@one_platform_option
 @click.option("-q", "--quiet", is_flag=True, help="Only show image IDs")
 @click.argument("images", nargs=-1, metavar="IMAGE")
 @click.pass_context
-def history(ctx: click.Context, images: tuple[str, ...], form: str, human: bool, no_trunc: bool, quiet: bool) -> None:
+def history(
+    ctx: click.Context, images: tuple[str, ...], form: str, human: bool, no_trunc: bool, platform: str, quiet: bool
+) -> None:
     """Show how an IMAGE came to be, the last step first."""
     context: Context = ctx.obj
     store = context.images
-    rows = list(_rows(store, store.resolve(images[0]), no_trunc, human))
+    made_for = parse_platform(platform)
+    image = store.resolve(images[0])
+    manifests.require(image.config, made_for, images[0])
+    rows = list(_rows(store, image, no_trunc, human))
     print_rows(rows, FIELDS, "{{.ID}}" if quiet and form == "table" else form, TABLE)
 
 

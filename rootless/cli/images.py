@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import RootlessError
 from .context import Context
 from .format import Field, ago, human_size, local_time, print_rows
 from .image_common import matches_labels, matches_reference, parse_bool, parse_filters, parse_until
@@ -72,6 +73,7 @@ FIELDS = {
 @click.option("--format", "form", default="table", metavar="STRING", help="Format output using a custom template")
 @click.option("--no-trunc", is_flag=True, help="Don't truncate output")
 @click.option("-q", "--quiet", is_flag=True, help="Only show image IDs")
+@click.option("--tree", "as_tree", is_flag=True, help="List each image with its platforms, as a tree; U: in use")
 @click.argument("repositories", nargs=-1, metavar="[REPOSITORY[:TAG]]")
 @click.pass_context
 def images(
@@ -83,21 +85,35 @@ def images(
     form: str,
     no_trunc: bool,
     quiet: bool,
+    as_tree: bool,
 ) -> None:
     """List images, or those of a REPOSITORY."""
     context: Context = ctx.obj
+    if as_tree:
+        _refuse_with_tree({"--digests": digests, "--format": form != "table", "--no-trunc": no_trunc, "--quiet": quiet})
     wanted = parse_filters(filters, FILTERS)
     if repositories:
         wanted.setdefault("reference", []).extend(repositories)
     store = context.images
     found = store.all(lambda problem: print(f"rootless: {problem}", file=sys.stderr))
     chosen = Filter(store, wanted)
+    if as_tree:
+        from .images_tree import tree
+
+        click.echo(tree(context, [image for image in found if chosen(image)]), nl=False)
+        return
     with_digests = digests or "{{.Digest}}" in form
     rows = [row for image in found if chosen(image) for row in _rows(store, image, chosen, no_trunc, with_digests)]
     if quiet and form in ("table", "raw"):
         form = "{{.ID}}" if form == "table" else "image_id: {{.ID}}"
     form = RAW if form == "raw" else form
     print_rows(rows, FIELDS, form, TABLE_WITH_DIGEST if digests else TABLE)
+
+
+def _refuse_with_tree(given: dict[str, bool]) -> None:
+    for option, is_given in given.items():
+        if is_given:
+            raise RootlessError(f"{option} can't be used with --tree", hint="leave one of them out")
 
 
 def _rows(store: ImageStore, image: Image, chosen: Filter, whole: bool, with_digests: bool) -> Iterator[Row]:

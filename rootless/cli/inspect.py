@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import click
 import msgspec
 
-from ..errors import InvalidError, NotFoundError
+from ..errors import InvalidError, NotFoundError, RootlessError, UsageError
 from .context import Context
 from .options import Command
+from .registry_options import one_platform_option, parse_platform
 
 
 @click.command(cls=Command, at_least=1, short_help="Return low-level information on containers and images")
@@ -24,15 +25,20 @@ from .options import Command
     metavar="STRING",
     help="Only inspect objects of this type: container, image, network, volume",
 )
+@one_platform_option
 @click.argument("names", nargs=-1)
 @click.pass_context
-def inspect(ctx: click.Context, /, names: tuple[str, ...], form: str, kind: str) -> int:
+def inspect(ctx: click.Context, /, names: tuple[str, ...], form: str, kind: str, platform: str) -> int:
     """Show everything that is known of each of NAMES: containers, or else images, networks, volumes."""
     # The group before the command says the type as well: `rootless image inspect x` never means a container.
     group = ctx.parent.info_name if ctx.parent is not None else None
     wanted = kind or (group if group in ("container", "image") else "")
     if wanted and wanted not in FINDERS:
         raise click.BadParameter(f'"{wanted}" is not a valid value for --type; there are: {", ".join(FINDERS)}', ctx)
+    if platform:
+        if wanted != "image":
+            raise UsageError("--platform is about images", hint="use it with `rootless image inspect`")
+        _require(ctx.obj, names, platform)
     documents: list[dict[str, Any]] = []
     missing = []
     for name in names:
@@ -45,6 +51,19 @@ def inspect(ctx: click.Context, /, names: tuple[str, ...], form: str, kind: str)
     for name in missing:
         print(f"rootless: No such {wanted or 'object'}: {name}", file=sys.stderr)
     return 1 if missing else 0
+
+
+def _require(context: Context, names: Sequence[str], platform: str) -> None:
+    """Fail where one of these images is for another platform. Of those that are not here it is told later."""
+    from ..image import manifests
+
+    made_for = parse_platform(platform)
+    for name in names:
+        try:
+            image = context.images.resolve(name)
+        except RootlessError:
+            continue
+        manifests.require(image.config, made_for, name)
 
 
 def _find(context: Context, name: str, wanted: str) -> dict[str, Any] | None:

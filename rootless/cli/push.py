@@ -13,23 +13,26 @@ from ..image.store import ImageStore
 from . import progress
 from .context import Context
 from .options import Command
-from .registry_options import registry_options
+from .registry_options import one_platform_option, parse_platform, registry_options
 
 
 @click.command(cls=Command, at_least=1, at_most=1, short_help="Upload an image to a registry")
 @click.option("-a", "--all-tags", is_flag=True, help="Push all tags of an image to the repository")
+@one_platform_option
 @click.option("-q", "--quiet", is_flag=True, help="Suppress verbose output")
 @registry_options
 @click.argument("name", required=False, metavar="NAME[:TAG]")
 @click.pass_context
-def push(ctx: click.Context, name: str, all_tags: bool, quiet: bool, tls_verify: bool | None, authfile: str) -> None:
+def push(
+    ctx: click.Context, name: str, all_tags: bool, platform: str, quiet: bool, tls_verify: bool | None, authfile: str
+) -> None:
     """Upload an image to a registry: what the registry does not have yet."""
     from ..image import push as pushing
     from ..image.pull import Options
 
     context: Context = ctx.obj
     wanted = shortnames.expand(name)
-    options = Options(verify=tls_verify, authfile=authfile)
+    options = Options(platform=parse_platform(platform), verify=tls_verify, authfile=authfile)
     if not quiet:
         click.echo(f"The push refers to repository [{wanted.name}]")
     for each in _tags(context.images, wanted, all_tags):

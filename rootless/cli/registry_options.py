@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from ..image.pull import Options
+    from ..image.spec import Platform
     from .context import Context
 
 _OPTIONS = (
@@ -19,6 +20,26 @@ _OPTIONS = (
 platform_option = click.option(
     "--platform", default="", metavar="OS/ARCH", help="Set platform if server is multi-platform capable"
 )
+
+
+one_platform_option = click.option(
+    "--platform", default="", metavar="OS/ARCH", help="Fail where an image is not for this platform"
+)
+"""Of commands about images that are here: each of these is for one platform."""
+
+
+def parse_platform(text: str) -> Platform | None:
+    """What `--platform` says; None for nothing.
+
+    Raises:
+        InvalidError: not a platform, or several.
+    """
+    from ..errors import InvalidError
+    from ..image import spec
+
+    if "," in text:
+        raise InvalidError(f"{text!r} are several platforms", hint="each image here is for one: name that")
+    return spec.parse_platform(text) if text else None
 
 
 def registry_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,10 +55,9 @@ def pull_options(context: Context, platform: str, *, tls_verify: bool | None, au
     Raises:
         InvalidError: not a platform.
     """
-    from ..image import spec
     from ..storage import drivers
 
-    made_for = spec.parse_platform(platform) if platform else None
+    made_for = parse_platform(platform)
     kind = drivers.choose(context.driver, context.paths.store, context.engine.idmap).layer_kind
 
     def make() -> Options:

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 import msgspec
 
-from ..errors import InvalidError
+from ..errors import InvalidError, NotFoundError
 from ..storage import compression
 from ..storage import digest as digests
 from ..storage.layers import Layers, LayerSource
@@ -27,7 +27,7 @@ from .manifests import Received
 from .pins import Pin
 from .reference import Reference
 from .save import CONTAINERD_NAME
-from .spec import Descriptor, Index, Manifest
+from .spec import Descriptor, Index, Manifest, Platform
 from .store import Image, ImageStore
 
 _CHUNK = 1 << 18
@@ -86,18 +86,22 @@ class _Contents:
         return kept
 
 
-def load(store: ImageStore, layers: Layers, source: BinaryIO) -> list[tuple[Image, list[Reference]]]:
+def load(
+    store: ImageStore, layers: Layers, source: BinaryIO, platform: Platform | None = None
+) -> list[tuple[Image, list[Reference]]]:
     """Take the images of an archive into the store: each with the names that it has now.
 
     Args:
         layers: where the layers are unpacked before an image exists: an archive that can't be is refused.
+        platform: what the images have to be for; of several, the one of this machine by default.
 
     Raises:
+        NotFoundError: one is for another platform; nothing is taken.
         InvalidError: it is no archive of images, or something in it is not what it should be; nothing is taken.
     """
     with garbage.transaction(store, layers) as pin:
         contents = _read(store, pin, source)
-        loader = _Loader(store, layers, pin, contents)
+        loader = _Loader(store, layers, pin, contents, platform)
         if "manifest.json" in contents.small:
             found = list(loader.docker(contents.small["manifest.json"]))
         elif "index.json" in contents.small:
@@ -217,7 +221,10 @@ class _Pieces(io.RawIOBase):
 
 
 class _Loader:
-    def __init__(self, store: ImageStore, layers: Layers, pin: Pin, contents: _Contents) -> None:
+    def __init__(
+        self, store: ImageStore, layers: Layers, pin: Pin, contents: _Contents, platform: Platform | None
+    ) -> None:
+        self._platform = platform
         self._store = store
         self._layers = layers
         self._pin = pin
@@ -232,11 +239,15 @@ class _Loader:
         for image in found[:_IMAGES]:
             config = self._contents.document(image.config, "a configuration")
             blobs = [self._layer(path) for path in image.layers]
-            yield self._image(config, blobs), _names(image.repo_tags or [])
+            names = _names(image.repo_tags or [])
+            yield self._image(config, blobs, str(names[0]) if names else image.config), names
 
     def layout(self, data: bytes) -> Iterator[tuple[Descriptor, list[Reference]]]:
-        """The images of an index.json, with their names; of several platforms the one of this machine."""
-        entries = documents.read(data, Index, "the archive's index.json").manifests[:_IMAGES]
+        """The images of an index.json, with their names; of several platforms the one that is wanted."""
+        listed = documents.read(data, Index, "the archive's index.json").manifests[:_IMAGES]
+        entries = [entry for entry in listed if manifests.fits(entry, self._platform)]
+        if listed and not entries and self._platform is not None:
+            raise NotFoundError(f"there is no image for {manifests.shown(self._platform)} in the archive")
         names: dict[str, list[Reference]] = {}
         for entry in entries:
             annotations = entry.annotations or {}
@@ -246,7 +257,9 @@ class _Loader:
             manifest = manifests.image(document, f"the archive's {entry.digest}")
             config = self._contents.document(_blob_path(manifest.config), "a configuration")
             blobs = [self._blob(layer) for layer in manifest.layers]
-            yield self._image(config, blobs, manifests.converted(document)), list(dict.fromkeys(names[entry.digest]))
+            own = list(dict.fromkeys(names[entry.digest]))
+            what = str(own[0]) if own else manifest.config.digest
+            yield self._image(config, blobs, what, manifests.converted(document)), own
 
     def _followed(self, entry: Descriptor) -> Received:
         """The manifest that a descriptor of the index leads to."""
@@ -257,7 +270,7 @@ class _Loader:
             )
             if document.media_type in manifests.IMAGES:
                 return document
-            entry = manifests.choose(manifests.index(document, what), spec.host_platform(), what)
+            entry = manifests.choose(manifests.index(document, what), self._platform or spec.host_platform(), what)
         raise InvalidError("the archive's indexes lead to one another without end")
 
     def _layer(self, path: str) -> _Kept:
@@ -280,9 +293,10 @@ class _Loader:
     def _from_memory(self, data: bytes, *, compress: bool) -> _Kept:
         return _store(self._store, self._pin, iter([data]), compress=compress)
 
-    def _image(self, config: bytes, blobs: list[_Kept], listed: Received | None = None) -> Descriptor:
+    def _image(self, config: bytes, blobs: list[_Kept], what: str, listed: Received | None = None) -> Descriptor:
         """Unpack and so verify the layers, and keep the documents; the descriptor of the manifest."""
         configuration = spec.read_config(config, "the archive's configuration")
+        manifests.require(configuration, self._platform, what)
         diff_ids = configuration.rootfs.diff_ids
         self._pin.add(digests.of(config), *digests.chain_ids(diff_ids))
         descriptor = Descriptor(media_type=spec.OCI_CONFIG, digest=digests.of(config), size=len(config))

@@ -15,7 +15,7 @@ import msgspec
 from ..errors import InvalidError, NotFoundError
 from ..storage import digest as digests
 from . import documents, spec
-from .spec import Descriptor, Index, Manifest, Platform
+from .spec import Descriptor, ImageConfig, Index, Manifest, Platform
 
 INDEXES = (spec.OCI_INDEX, spec.DOCKER_INDEX)
 IMAGES = (spec.OCI_MANIFEST, spec.DOCKER_MANIFEST)
@@ -159,6 +159,29 @@ def _variants(platform: Platform) -> Iterator[str]:
 def shown(platform: Platform) -> str:
     """`linux/arm/v7`."""
     return "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
+
+
+def require(config: ImageConfig, wanted: Platform | None, what: str) -> None:
+    """Refuse an image that is for another platform than `wanted`; None is any.
+
+    A configuration that names no variant fits each: many builders leave it out.
+
+    Raises:
+        NotFoundError: in Docker's words.
+    """
+    own = Platform(architecture=config.architecture, os=config.os, variant=config.variant)
+    if wanted is None or (_fits(own, wanted) and (not own.variant or _normal(own) in _variants(wanted))):
+        return
+    raise NotFoundError(
+        f"image with reference {what} was found but does not provide the specified platform ({shown(wanted)})",
+        hint=f"it is for {shown(own)}",
+    )
+
+
+def fits(entry: Descriptor, wanted: Platform | None) -> bool:
+    """Whether what a descriptor leads to may be for this platform, as far as it tells; None is any."""
+    own = entry.platform
+    return wanted is None or own is None or (_fits(own, wanted) and _normal(own) in _variants(wanted))
 
 
 def converted(document: Received) -> Received:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from ..errors import InvalidError, NotFoundError, RootlessError
+from ..errors import InvalidError, RootlessError
 from ..idmap import IdMap
 from ..registry import config, credentials, http
 from ..registry.certs import Contexts
@@ -217,7 +217,7 @@ class _Pull:
             data = await self._config(sources, manifest)
             configuration = spec.read_config(data, f"{self._what}: its configuration")
             spec.check_pair(manifest, configuration, self._what)
-            self._check_platform(configuration)
+            manifests.require(configuration, self.options.platform, self._what)
             self._pin(pin, *digests.chain_ids(configuration.rootfs.diff_ids))
             await self._layers(sources, manifest, configuration, unpacker)
         return self._publish([*others, chosen, listed], manifest.config.digest, data, top.digest)
@@ -273,14 +273,6 @@ class _Pull:
             return data
 
         return await sources.ask(ask)
-
-    def _check_platform(self, configuration: ImageConfig) -> None:
-        wanted = self.options.platform
-        own = (configuration.os, configuration.architecture)
-        if wanted is not None and own != (wanted.os, wanted.architecture):
-            raise NotFoundError(
-                f"image {self._what} was found but is for {'/'.join(own)}, not for {manifests.shown(wanted)}"
-            )
 
     def _publish(self, parts: list[Received], config_digest: str, config_data: bytes, top: str) -> Pulled:
         """Documents first, the index last."""

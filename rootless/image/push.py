@@ -49,7 +49,7 @@ def push(store: ImageStore, name: Reference, options: Options = OPTIONS, tell: T
     """Push the image that has this name, under this name.
 
     Raises:
-        NotFoundError: there is no such image here.
+        NotFoundError: there is no such image here, or it is for another platform than `options` name.
         DeniedError: the registry does not let us.
         TransferError: the network failed.
     """
@@ -57,6 +57,7 @@ def push(store: ImageStore, name: Reference, options: Options = OPTIONS, tell: T
     if not name.tag:
         raise InvalidError("cannot push a digest reference", hint="give the image a tag with `rootless tag`")
     image = store.resolve(name.full)
+    manifests.require(image.config, options.platform, str(name))
     with pins.hold(store.paths) as pin:
         document = _document(store, image, name)
         manifest = manifests.image(document, str(name))

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from ..errors import ConflictError, StoreError
 from ..storage.layers import Layers
-from . import garbage, index, pins, reference
+from . import garbage, index, manifests, pins, reference
 from .garbage import Freed
 from .reference import Reference
-from .spec import Index
+from .spec import Index, Platform
 from .store import Image, ImageStore
 
 
@@ -59,11 +59,20 @@ class Removed:
         return [f"Untagged: {name}" for name in self.untagged] + [f"Deleted: {digest}" for digest in self.deleted]
 
 
-def remove(store: ImageStore, text: str, uses: Uses, layers: Layers, *, force: bool = False) -> Removed:
+def remove(
+    store: ImageStore,
+    text: str,
+    uses: Uses,
+    layers: Layers,
+    *,
+    force: bool = False,
+    platform: Platform | None = None,
+) -> Removed:
     """Remove a name, or an image by its id.
 
     Args:
         force: also an image that has several names, or a name whose image a stopped container uses.
+        platform: what the image has to be for.
 
     Raises:
         NotFoundError, ConflictError: in Docker's words.
@@ -75,6 +84,7 @@ def remove(store: ImageStore, text: str, uses: Uses, layers: Layers, *, force: b
             image = store.find(text, contents)
         except StoreError:
             return _remove_damaged(store, text, contents)
+        manifests.require(image.config, platform, text)
         if image.id in pins.pinned(store.paths):
             raise _conflict(image, "cannot be forced", "image is being used by a container that is being created")
         users = list(uses())

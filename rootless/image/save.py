@@ -15,9 +15,9 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from ..errors import RootlessError
-from . import documents, pins, spec
+from . import documents, manifests, pins, spec
 from .reference import Reference
-from .spec import REF_NAME, Descriptor, Index
+from .spec import REF_NAME, Descriptor, Index, Platform
 from .store import Image, ImageStore
 
 Form = Literal["docker-archive", "oci-archive"]
@@ -27,17 +27,27 @@ CONTAINERD_NAME = "io.containerd.image.name"
 """The annotation by which containerd, and so Docker, finds the full name; ref.name may be a mere tag to them."""
 
 
-def save(store: ImageStore, wanted: Sequence[str], sink: BinaryIO, form: Form = "docker-archive") -> None:
+def save(
+    store: ImageStore,
+    wanted: Sequence[str],
+    sink: BinaryIO,
+    form: Form = "docker-archive",
+    platform: Platform | None = None,
+) -> None:
     """Write the images that these names and ids mean. A name stands in the archive, an id does not.
 
+    Args:
+        platform: what they have to be for.
+
     Raises:
-        NotFoundError: one is not here; nothing was written.
+        NotFoundError: one is not here, or for another platform; nothing was written.
         OSError: of `sink`.
     """
     with pins.hold(store.paths) as pin:
         images: dict[str, tuple[Image, list[Reference]]] = {}
         for text in wanted:
             image = store.resolve(text)
+            manifests.require(image.config, platform, text)
             pin.add(image.manifests[0].digest, image.id, *(layer.blob.digest for layer in image.layers))
             images.setdefault(image.id, (image, []))[1].extend(_named(image, text))
         write(store, list(images.values()), sink, form)

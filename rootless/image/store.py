@@ -169,7 +169,7 @@ class ImageStore:
         found: dict[str, Descriptor] = {}
         for entry in _distinct(contents):
             with suppress(InvalidError, NotFoundError):  # what can't be read is not what was meant
-                config = self._manifest(entry).config.digest
+                config = self.manifest(entry).config.digest
                 if config.startswith(f"sha256:{prefix}") or entry.digest == digest:
                     found.setdefault(config, entry)
         if len(found) > 1:
@@ -290,6 +290,15 @@ class ImageStore:
         )
         return self._load(self._document(pin, documents.write(manifest), spec.OCI_MANIFEST), {})
 
+    def manifest(self, entry: Descriptor) -> Manifest:
+        """The manifest that a descriptor of the index leads to.
+
+        Raises:
+            InvalidError, NotFoundError: it is damaged, or not here.
+        """
+        spec.check_descriptor(entry, "the index", spec.MANIFEST_LIMIT)
+        return spec.read_manifest(self.blobs.read(entry.digest, spec.MANIFEST_LIMIT), "the manifest")
+
     def publish(self, pin: Pin, config: ImageConfig, layers: list[Descriptor], name: Reference | None) -> Image:
         """`assemble` an image, and let the index tell of it."""
         image = self.assemble(pin, config, layers)
@@ -316,7 +325,7 @@ class ImageStore:
             StoreError: a document of it is missing, damaged or not what it should be.
         """
         try:
-            manifest = self._manifest(entry)
+            manifest = self.manifest(entry)
             config = spec.read_config(self.blobs.read(manifest.config.digest, spec.CONFIG_LIMIT), "the configuration")
             spec.check_pair(manifest, config, "the manifest")
         except (InvalidError, NotFoundError) as problem:
@@ -324,10 +333,6 @@ class ImageStore:
         own = sorted(name for name, other in names.items() if other.digest == entry.digest)
         tagged, digested = (tuple(n for n in own if bool(n.digest) is kind) for kind in (False, True))
         return Image(manifest.config.digest, (entry,), manifest, config, tagged, digested)
-
-    def _manifest(self, entry: Descriptor) -> Manifest:
-        spec.check_descriptor(entry, "the index", spec.MANIFEST_LIMIT)
-        return spec.read_manifest(self.blobs.read(entry.digest, spec.MANIFEST_LIMIT), "the manifest")
 
 
 def _distinct(contents: Index) -> list[Descriptor]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rootless.image import spec
 from tests.conftest import Rootless
 from tests.images.conftest import contents, empty
 from tests.images.podman import podman_in
@@ -175,6 +176,49 @@ def test_a_layer_that_is_not_what_the_configuration_says(engine: Rootless) -> No
     data = docker_archive([good]).replace(good, other)
     done = engine("load", stdin=data)
     assert (done.returncode, b"but the image says" in done.stderr) == (1, True)
+
+
+def archive_of_platforms(*platforms: str, nested: bool) -> bytes:
+    """An OCI archive of one name for several platforms: behind an index, as builders write it, or side by side."""
+    from tests.images.registries import digest
+
+    archive = Archive()
+
+    def keep(data: bytes, kind: str, **more: object) -> dict[str, object]:
+        archive.file(f"blobs/sha256/{digest(data)[7:]}", data)
+        return {"mediaType": kind, "digest": digest(data), "size": len(data), **more}
+
+    entries = []
+    for platform in platforms:
+        layer = Archive().file("arch", platform.encode()).bytes()
+        own = dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False))
+        rootfs = {"type": "layers", "diff_ids": [digest(layer)]}
+        config = keep(json.dumps({**own, "rootfs": rootfs}).encode(), spec.OCI_CONFIG)
+        manifest = {"schemaVersion": 2, "config": config, "layers": [keep(layer, spec.OCI_LAYER)]}
+        entries.append(keep(json.dumps(manifest).encode(), spec.OCI_MANIFEST, platform=own))
+    if nested:
+        index = {"schemaVersion": 2, "mediaType": spec.OCI_INDEX, "manifests": entries}
+        entries = [keep(json.dumps(index).encode(), spec.OCI_INDEX)]
+    named = [entry | {"annotations": {spec.REF_NAME: "docker.io/library/multi:1"}} for entry in entries]
+    return archive.file("index.json", json.dumps({"schemaVersion": 2, "manifests": named}).encode()).bytes()
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_the_platform_that_is_loaded(engine: Rootless, nested: bool) -> None:
+    data = archive_of_platforms("linux/s390x", "linux/arm/v6", nested=nested)
+    for option, found in ("linux/s390x", "s390x"), ("linux/arm/v7", "arm"), ("arm/v6", "arm"):
+        wanted = option if option.startswith("linux") else f"linux/{option}"
+        assert engine.ok("load", "--platform", wanted, stdin=data) == "Loaded image: multi:1\n"
+        assert engine.ok("inspect", "-f", "{{.Architecture}}", "multi:1") == f"{found}\n"
+    before = contents(engine)
+    done = engine("load", "--platform", "linux/riscv64", stdin=data)
+    assert (done.returncode, b"linux/riscv64" in done.stderr, done.stderr.count(b"\n")) == (1, True, 1), done.stderr
+    assert contents(engine) == before
+    ours = engine("save", "multi:1").stdout
+    done = engine("load", "--platform", "linux/s390x", stdin=ours)
+    assert done.stderr.decode().startswith(
+        "rootless: image with reference multi:1 was found but does not provide the specified platform (linux/s390x)"
+    )
 
 
 def test_podman_loads_ours(engine: Rootless, tmp_path: Path) -> None:

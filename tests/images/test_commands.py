@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from rootless.cli.format import human_size
+from rootless.image import spec
 from tests.conftest import Rootless
 from tests.images.conftest import empty
 from tests.storage.archives import Archive
@@ -189,6 +191,43 @@ def test_tag(images: Rootless) -> None:
     assert refused(images, "tag", "alpine", "sha256:" + "0" * 64) == words
 
 
+def test_a_platform_that_an_image_is_not_for(images: Rootless) -> None:
+    """Each image here is for one; who names another is told so, and nothing happens."""
+    platform = f"linux/{spec.host_platform().architecture}"
+    words = "image with reference alpine was found but does not provide the specified platform (linux/s390x)"
+    for command in ["history"], ["rmi"], ["save"], ["image", "inspect"]:
+        assert refused(images, *command, "--platform", "linux/s390x", "alpine") == f"{words}; it is for {platform}"
+        assert refused(images, *command, "--platform", "linux/", "alpine").startswith("'linux/' is not a platform")
+        several = refused(images, *command, "--platform", f"{platform},linux/arm64", "alpine")
+        assert several.endswith("are several platforms; each image here is for one: name that")
+    shown = f"alpine:latest {words.partition('alpine ')[2]}; it is for {platform}"
+    assert refused(images, "push", "-q", "--platform", "s390x", "alpine").endswith(shown)
+    assert images.ok("image", "inspect", "--platform", platform, "alpine") == images.ok("inspect", "alpine")
+    assert images("save", "--platform", platform, "alpine").stdout == images("save", "alpine").stdout
+    assert images.ok("history", "-q", "--platform", platform, "alpine") == images.ok("history", "-q", "alpine")
+    done = images("inspect", "--platform", platform, "alpine")
+    assert (done.returncode, b"--platform is about images" in done.stderr) == (125, True)
+    assert images.ok("rmi", "--platform", platform, "alpine") == "Untagged: alpine:latest\n"
+
+
+def test_the_tree(shelf: Rootless) -> None:
+    """A line for each name, what it all costs behind the last, and below it the platform."""
+    header, *rows = shelf.ok("images", "--tree").splitlines()
+    assert header.split("  ")[0] == "IMAGE" and header.endswith("DISK USAGE   CONTENT SIZE   EXTRA")
+    platform = f"linux/{spec.host_platform().architecture}"
+    assert [row.split()[0] for row in rows] == ["alpine:3.19", "└─", "alpine:latest", "quay.io/x/y:1", "└─"]
+    assert rows[2] == "alpine:latest" and rows[1].startswith(f"└─ {platform} ")
+    blobs = sum(path.stat().st_size for path in (shelf.root / "blobs/sha256").iterdir())
+    cells = [row.split() for row in rows if not row.startswith("└─") and len(row.split()) > 1]
+    assert [cell[1] for cell in cells] == shelf.ok("images", "-q", "alpine").split()
+    content = [float(cell[3].removesuffix("B")) for cell in cells]
+    assert sum(content) == pytest.approx(blobs, abs=2)
+    assert [cell[2] for cell in cells] == [human_size(2000 + content[0], 3), human_size(1 + content[1], 3)]
+    assert shelf.ok("images", "--tree", "quay.io/x/y").splitlines()[1:] != []
+    for option in ["-q"], ["--digests"], ["--no-trunc"], ["--format", "json"]:
+        assert refused(shelf, "images", "--tree", *option).endswith(" can't be used with --tree; leave one of them out")
+
+
 def test_push_and_pull_of_nothing(shelf: Rootless) -> None:
     for command in "push", "pull":
         assert refused(shelf, command).startswith(f"'rootless {command}' requires 1 argument")
@@ -222,6 +261,7 @@ def test_what_a_container_uses_stays(engine: Rootless, busybox_tar: Path) -> Non
     engine.ok("run", "--name", "c1", "box", "true")
     container = engine.ok("ps", "-aq").strip()
     short = image[7:19]
+    assert [line[-2:] for line in engine.ok("images", "--tree").splitlines()[1:]] == [" U", " U"]
     assert refused(engine, "rmi", "box") == (
         'conflict: unable to remove repository reference "box:latest" (must force) - '
         f"container {container} is using its referenced image {short}"
