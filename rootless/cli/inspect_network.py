@@ -62,6 +62,7 @@ def network_host_config(spec: Spec) -> dict[str, Any]:
         "DnsOptions": list(net.dns_options),
         "DnsSearch": list(net.dns_search),
         "ExtraHosts": list(net.hosts) or None,
+        "Egress": list(net.egress) or None,
     }
 
 

@@ -24,6 +24,7 @@ _DESCRIPTORS = {name: number for number, name in STREAMS.items()}
 
 
 @click.command(cls=Command, at_least=1, at_most=1, short_help="Fetch the logs of a container")
+@click.option("--egress", is_flag=True, help="Show what a container with --egress has tried to reach")
 @click.option("--details", is_flag=True, help="Show extra details provided to logs")
 @click.option("-f", "--follow", is_flag=True, help="Follow log output")
 @click.option(
@@ -45,13 +46,17 @@ def logs(
     /,
     container: tuple[str, ...],
     details: bool,
+    egress: bool,
     follow: bool,
     since: str | None,
     tail: str,
     timestamps: bool,
     until: str | None,
 ) -> None:
-    """Show what a CONTAINER has written: its standard output to standard output, its errors to standard error."""
+    """Show what a CONTAINER has written: its standard output to standard output, its errors to standard error.
+
+    With --egress, what it has tried to reach outside, and what became of it.
+    """
     context: Context = ctx.obj
     part = Part(
         _tail(tail),
@@ -59,11 +64,11 @@ def logs(
         moment(until, "--until") if until else None,
     )
     found = context.containers.resolve(container[0])
-    reader = LogReader(found.directory / "log", part)
+    reader = LogReader(found.directory / ("log-egress" if egress else "log"), part)
     with Changes(found) as changes:
         status = found.state().status
-        _check(found, status)
-        output = Output(timestamps=timestamps, details=details)
+        _check(found, status, egress=egress)
+        output = Output(timestamps=timestamps or egress, details=details)
         if follow and status in ALIVE:
             output.show(reader.follow(lambda: _wait(found, changes, output)))
         else:
@@ -80,9 +85,13 @@ def _tail(text: str) -> int | None:
     return int(text) if int(text) >= 0 else None
 
 
-def _check(container: Container, status: Status) -> None:
+def _check(container: Container, status: Status, *, egress: bool) -> None:
     if status in (Status.REMOVING, Status.DEAD):
         raise ConflictError("can not get logs from container which is dead or marked for removal")
+    if egress:
+        if not container.spec.net.egress:
+            raise UnavailableError("the container has no filter", hint="it was made without --egress")
+        return
     if container.spec.log.driver == NONE:
         raise UnavailableError(
             "configured logging driver does not support reading", hint="the container was made with --log-driver none"

@@ -24,6 +24,9 @@ _OPTIONS = (
     click.option("--dns-search", multiple=True, metavar="LIST", help="Set custom DNS search domains"),
     click.option("--dns-option", "--dns-opt", multiple=True, metavar="LIST", help="Set DNS options"),
     click.option("--add-host", multiple=True, metavar="LIST", help="Add a custom host-to-IP mapping (host:ip)"),
+    click.option(
+        "--egress", multiple=True, metavar="LIST", help="Reach only these names outside: allow=DOMAIN[:PORT],..."
+    ),
     click.option("--link", multiple=True, metavar="LIST", help="Not offered: put both containers on a network"),
 )
 
@@ -58,8 +61,11 @@ def read_network(given: dict[str, Any]) -> dict[str, Any]:
         ip=beside.ip,
         ip6=beside.ip6,
         mac=beside.mac,
+        egress=_egress(given.pop("egress")),
     )
-    warning = choice.without_way_out() if wishes else ""
+    if net.egress:
+        mode = _filtered(mode, net)
+    warning = choice.without_way_out() if wishes and not net.egress else ""
     if mode in DEFAULTS:
         mode, warning = choice.default()
     if warning:
@@ -72,6 +78,25 @@ def read_network(given: dict[str, Any]) -> dict[str, Any]:
         slirp.read_options(mode.partition(":")[2])
     _require_sense(mode, net, given["hostname"])
     return {"network": mode, "net": net}
+
+
+def _egress(texts: Sequence[str]) -> tuple[str, ...]:
+    if not texts:
+        return ()
+    from ..network import egress_rules
+
+    return egress_rules.read(texts)
+
+
+def _filtered(mode: str, net: Net) -> str:
+    """The mode of a container with --egress: the filter is its way out, in the place of any other."""
+    if not net.networks and mode not in DEFAULTS:
+        raise UsageError(f"conflicting options: --egress and --network {mode}")
+    if net.dns:
+        raise UsageError("conflicting options: --egress and --dns", hint="names are looked up by the machine itself")
+    if net.ports or net.publish_all:
+        raise UsageError("conflicting options: --egress and port publishing")
+    return mode if net.networks else "egress"
 
 
 def _warn(text: str) -> None:

@@ -1,14 +1,14 @@
 """What stands on disk about a container's network: what was asked for (in its spec), how it is connected (its state).
 
 The mode itself is `Spec.network`, in Docker's words: `none`, `host`, `pasta[:OPTIONS]`, `slirp4netns[:OPTIONS]`,
-`container:ID`, or the name of a network. `Net` is everything beside it.
+`container:ID`, or the name of a network; `egress` where --egress was given. `Net` is everything beside it.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-OWN = ("pasta", "slirp4netns")
+OWN = ("pasta", "slirp4netns", "egress")
 """The modes in which a process in user space stands between a container's own namespace and the host's sockets."""
 
 DEFAULTS = ("", "default", "bridge", "private")

@@ -120,6 +120,11 @@ class Netlink:
         """Bring an interface up."""
         self._request(RTM_NEWLINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, index, IFF_UP, IFF_UP))
 
+    def set_mtu(self, index: int, mtu: int) -> None:
+        """How many bytes a packet of an interface may have."""
+        body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _attribute(IFLA_MTU, struct.pack("=I", mtu))
+        self._request(RTM_NEWLINK, 0, body)
+
     def set_master(self, index: int, bridge: int) -> None:
         """Make an interface a port of the bridge of that index."""
         body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _attribute(IFLA_MASTER, struct.pack("=I", bridge))

@@ -15,6 +15,12 @@ IP, GATEWAY, PREFIX = "10.0.2.100", "10.0.2.2", 24
 IP6, GATEWAY6 = "fd00:a02:64::100", "fd00:a02:64::2"
 """What slirp4netns uses by itself, so that both give a container the same one; the longer are of pasta alone."""
 
+NAMES = "198.18.0.0"
+"""Where the addresses begin that names have under --egress (egress_names.py): a /15 for tests of devices (RFC 2544)."""
+
+RESOLVER = "198.18.0.1"
+"""Where names are asked for there, and where the HTTP proxy is."""
+
 
 class Own(msgspec.Struct, frozen=True):
     """The addresses of a container behind a process in user space; they mean something to it alone."""

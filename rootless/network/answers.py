@@ -85,24 +85,23 @@ class Answers:
 
     def respond(self, packet: bytes, client: str, *, datagram: bool) -> bytes | Forward | None:
         """The answer to a query from the address `client`; None to what deserves none."""
-        try:
-            query = dnslib.DNSRecord.parse(packet)
-        except (dnslib.DNSError, ValueError, IndexError):
-            return refuse(packet, dnslib.RCODE.FORMERR)
-        if query.header.qr:
-            return None  # an answer: two servers must not talk to each other for ever
-        if query.header.opcode != dnslib.OPCODE.QUERY:
-            return refuse(packet, dnslib.RCODE.NOTIMP)
-        if len(query.questions) != 1:
-            return refuse(packet, dnslib.RCODE.FORMERR)
+        query = read_query(packet)
+        if not isinstance(query, dnslib.DNSRecord):
+            return query
         view = self.view(client)
         if view is None:
             return error(query, dnslib.RCODE.REFUSED)
         reply = self._local(query, view)
         if reply is not None:
-            return _pack(reply, query, datagram=datagram)
+            return packed(reply, query, datagram=datagram)
         servers = view.servers
         return Forward(servers, error(query, dnslib.RCODE.SERVFAIL)) if servers else error(query, dnslib.RCODE.SERVFAIL)
+
+    def about_neighbours(self, query: dnslib.DNSRecord, container: str) -> dnslib.DNSRecord | None:
+        """The reply to a question of a container, by its id, about those on its networks; None when it is about
+        something else."""
+        view = self._view_of(container, self._found())
+        return self._local(query, view) if view.networks else None
 
     # --- what is ours ------------------------------------------------------------------------------------------------
 
@@ -146,10 +145,14 @@ class Answers:
 
     def view(self, client: str) -> View | None:
         """What the container with this address may know; None when it is nobody's."""
-        found = [(network, self.networks.leases(network.name)) for network in self.networks.all()]
+        found = self._found()
         own = next((lease.container for _, leases in found for lease in leases if client in lease.addresses), "")
-        if not own:
-            return None
+        return self._view_of(own, found) if own else None
+
+    def _found(self) -> list[tuple[Network, list[Lease]]]:
+        return [(network, self.networks.leases(network.name)) for network in self.networks.all()]
+
+    def _view_of(self, own: str, found: list[tuple[Network, list[Lease]]]) -> View:
         mine = [(network, leases) for network, leases in found if any(lease.container == own for lease in leases)]
         mine.sort(key=lambda pair: next(lease.interface for lease in pair[1] if lease.container == own))
         document = self._document(own)
@@ -215,7 +218,22 @@ def parse_reverse(name: str) -> IPAddress | None:
     return None
 
 
-def _pack(reply: dnslib.DNSRecord, query: dnslib.DNSRecord, *, datagram: bool) -> bytes:
+def read_query(packet: bytes) -> dnslib.DNSRecord | bytes | None:
+    """The query in a packet: one question. Else the answer to what it is, or None to what deserves none."""
+    try:
+        query = dnslib.DNSRecord.parse(packet)
+    except (dnslib.DNSError, ValueError, IndexError):
+        return refuse(packet, dnslib.RCODE.FORMERR)
+    if query.header.qr:
+        return None  # an answer: two servers must not talk to each other for ever
+    if query.header.opcode != dnslib.OPCODE.QUERY:
+        return refuse(packet, dnslib.RCODE.NOTIMP)
+    if len(query.questions) != 1:
+        return refuse(packet, dnslib.RCODE.FORMERR)
+    return query
+
+
+def packed(reply: dnslib.DNSRecord, query: dnslib.DNSRecord, *, datagram: bool) -> bytes:
     """The reply as bytes; cut to nothing, and marked so, where a datagram can't hold it: TCP can."""
     reply.header.aa, reply.header.ra = 1, 1
     option = next((record for record in query.ar if record.rtype == dnslib.QTYPE.OPT), None)

@@ -9,10 +9,10 @@ import msgspec
 
 from ..child import Child
 from ..container.network import Connected, Endpoint
-from ..errors import RootlessError
+from ..errors import ConflictError, RootlessError
 from . import leases, switch
 from .holding import Holding
-from .setup import Ask, Network, Place, Process, Recovery
+from .setup import Ask, Network, Place, Process, Recovery, Unconnected
 from .store import Networks
 from .switch import Plug
 
@@ -34,6 +34,12 @@ class Bridged:
     def prepare(self) -> None:
         """Lease the addresses."""
         record = self.ask.record
+        if record.spec.net.egress and isinstance(self.way_out, Unconnected):
+            names = ", ".join(wish.name for wish in record.spec.net.networks)
+            raise ConflictError(
+                f"--egress on a network that leads nowhere: {names}",
+                hint="a network made without --internal has a way out",
+            )
         self.plugs = leases.take(self.networks, leases.Tenant.own(record.id), record.spec.net.networks)
         self.way_out.prepare()
 
@@ -55,7 +61,10 @@ class Bridged:
         return msgspec.structs.replace(connected, endpoints=tuple(map(endpoint, self.plugs)))
 
     def nameservers(self, wanted: Sequence[str], host: Sequence[str]) -> Sequence[str]:
-        """The networks' own, at the bridges' addresses; it knows what --dns says, and the machine's."""
+        """The networks' own, at the bridges' addresses; it knows what --dns says, and the machine's. With --egress the
+        filter's, which knows the networks, too."""
+        if self.ask.record.spec.net.egress and not isinstance(self.way_out, Unconnected):
+            return self.way_out.nameservers(wanted, host)
         networks = [self.networks.load(wish.name) for wish in self.ask.record.spec.net.networks]
         return [network.subnets[0].gateway for network in networks]
 

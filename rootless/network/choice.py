@@ -43,6 +43,10 @@ def network(ask: Ask, holding: Holding | None = None) -> Network:
             return Pasta(ask, find("pasta"), options)
         case "slirp4netns":
             return _slirp(ask, options)
+        case "egress":
+            from .egress import Egress
+
+            return Egress(ask)
         case _:
             return Unconnected()  # it has been disconnected from all that it was made for
 
@@ -62,6 +66,10 @@ def _named(ask: Ask, holding: Holding | None) -> Network:
     holding = holding or Holding(ask.paths, ask.idmap)
     networks = Networks(ask.paths)
     internal = all(networks.load(wish.name).internal for wish in ask.record.spec.net.networks)
+    if ask.record.spec.net.egress and not internal:
+        from .egress import Egress
+
+        return Bridged(ask, Egress(ask, WAY_OUT), holding)
     if internal or without_way_out():
         return Bridged(ask, Unconnected(), holding)
     from .pasta import Pasta

@@ -200,9 +200,9 @@ def machine_networks() -> list[IPNetwork]:
 
 OWN = tuple(
     ipaddress.ip_network(f"{address}/{prefix}", strict=False)
-    for address, prefix in ((addresses.IP, addresses.PREFIX), (addresses.IP6, 64))
+    for address, prefix in ((addresses.IP, addresses.PREFIX), (addresses.IP6, 64), (addresses.NAMES, 15))
 )
-"""The addresses that pasta gives a container."""
+"""The addresses that pasta gives a container, and those that names have under --egress."""
 
 
 def _resolvers() -> Iterator[IPNetwork]:

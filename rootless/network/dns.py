@@ -136,7 +136,7 @@ class Server:
             while True:
                 packet = None
                 with trio.move_on_after(IDLE):
-                    packet = await _receive(stream)
+                    packet = await receive(stream)
                 if packet is None:
                     return
                 reply = self._respond(packet, client, datagram=False)
@@ -210,7 +210,7 @@ async def _ask_stream(server: str, packet: bytes) -> bytes | None:
         await sock.connect((server, PORT))
         stream = trio.SocketStream(sock)
         await stream.send_all(len(packet).to_bytes(2) + packet)
-        reply = await _receive(stream)
+        reply = await receive(stream)
         return reply if reply is not None and is_answer(reply, packet) else None
 
 
@@ -234,7 +234,7 @@ def question(packet: bytes) -> bytes:
     return packet[HEADER : end + 5]
 
 
-async def _receive(stream: trio.SocketStream) -> bytes | None:
+async def receive(stream: trio.SocketStream) -> bytes | None:
     """A packet after its length; None at the end."""
     length = await _exactly(stream, 2)
     return await _exactly(stream, int.from_bytes(length)) if length is not None else None

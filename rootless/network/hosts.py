@@ -47,13 +47,23 @@ def _own() -> list[str]:
 def _lines(spec: Spec, connected: Connected) -> Iterator[str]:
     for address, names in FIXED:
         yield f"{address}\t{names}"
-    yield from _added(spec.net.hosts, connected.host)
+    yield from _added(_unfiltered(spec), connected.host)
     if connected.host:
         yield f"{connected.host}\t{HOST_NAMES}"
     full = f"{spec.hostname}.{spec.domainname} " if spec.domainname else ""
     own = [ip for endpoint in connected.endpoints for ip in (endpoint.ip, endpoint.ip6) if ip]
     for address in own or ["127.0.0.1"]:
         yield f"{address}\t{full}{spec.hostname}"
+
+
+def _unfiltered(spec: Spec) -> Iterable[str]:
+    """--add-host without the names that --egress allows: those lead to its filter, which knows where they are."""
+    if not spec.net.egress:
+        return spec.net.hosts
+    from .egress_rules import Rules
+
+    rules = Rules(spec.net.egress)
+    return [item for item in spec.net.hosts if not rules.know(item.partition(":")[0])]
 
 
 def _added(hosts: Iterable[str], gateway: str) -> Iterator[str]:
