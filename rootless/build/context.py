@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from ..errors import InvalidError, NotFoundError
+from ..storage.archives import CHUNK, Peeked, uncompressed
 from ..storage.tarheader import BLOCK
 from . import archives
 from .ignore import LIMIT as IGNORE_LIMIT
@@ -101,10 +102,10 @@ def _from_stream(
     stream: BinaryIO, file: str, directory: str | os.PathLike[str], *, name: str = STDIN
 ) -> Iterator[Context]:
     """An archive; or a Dockerfile alone, when it comes from standard input and no other is named."""
-    peeked = archives.Peeked(stream, BLOCK)
-    whole = cast(BinaryIO, io.BufferedReader(peeked, archives.CHUNK))
+    peeked = Peeked(stream, BLOCK)
+    whole = cast(BinaryIO, io.BufferedReader(peeked, CHUNK))
     if archives.looks_like_archive(peeked.head):
-        with TarTree(archives.chunks(archives.uncompressed(whole)), directory) as tree:
+        with TarTree(archives.chunks(uncompressed(whole)), directory) as tree:
             yield _in_tree(tree, file)
         return
     if name != STDIN or file:

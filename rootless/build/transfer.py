@@ -229,9 +229,9 @@ class Transfer:
         packer.close()
 
     def _unpack(self, tree: Tree | None, archives: Sequence[Archive], placed: Plan, packer: Packer) -> None:
+        from ..storage.archives import uncompressed
         from ..storage.tarstream import TarStream
         from .archives import chunks as pieces
-        from .archives import uncompressed
 
         for archive, places in zip(archives, placed.places, strict=True):
             with archive.chunks(tree) as chunks:
@@ -265,13 +265,14 @@ def _without_archives(tree: Tree, found: list[Source], chosen: Chosen) -> list[S
 def _names(chunks: Iterator[bytes]) -> dict[bytes, bool] | None:
     """What an archive holds; None when it is none."""
     from ..storage import tarheader
+    from ..storage.archives import uncompressed
     from ..storage.tarstream import TarStream
     from . import archives
 
     head = next(chunks, b"")
     if not archives.is_archive(stream_of(iter([head]))):
         return None
-    entries = TarStream(archives.chunks(archives.uncompressed(stream_of(chain([head], chunks)))))
+    entries = TarStream(archives.chunks(uncompressed(stream_of(chain([head], chunks)))))
     return {entry.name: entry.type == tarheader.DIRECTORY for entry in entries}
 
 

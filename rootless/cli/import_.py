@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def import_(
     ctx: click.Context, arguments: tuple[str, ...], changes: tuple[str, ...], message: str, platform: str
 ) -> None:
-    """Make an image of a root filesystem's archive: tar, plain or compressed with gzip or zstd."""
+    """Make an image of a root filesystem's archive: tar, plain or compressed with gzip, zstd, xz or bzip2."""
     from ..image import archive
 
     context: Context = ctx.obj

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO, cast
 
 from ..errors import InvalidError
-from ..storage import compression
+from ..storage import archives, compression
 from ..storage import digest as digests
 from ..storage.blobs import BlobWriter
 from ..storage.layers import Layers, LayerSource
@@ -24,8 +24,6 @@ from .spec import Descriptor, History, ImageConfig, Platform, RootFs, RunConfig
 from .store import Image, ImageStore, Layer
 
 _CHUNK = 1 << 18
-_HEAD = 6
-"""Bytes that `compression.recognise` wants to see."""
 
 
 def import_tarball(
@@ -87,8 +85,8 @@ def _copy(source: BinaryIO, writer: BlobWriter) -> str:
     """Write the archive as gzip and give back its diff id."""
     hasher = digests.hasher()
     tap = _Tap(source, writer)
-    plain = compression.decompressor(cast(BinaryIO, io.BufferedReader(tap, _CHUNK)))
-    compressor = None if tap.compression == "gzip" else compression.gzip_writer(cast(BinaryIO, writer))
+    plain = archives.uncompressed(cast(BinaryIO, io.BufferedReader(tap, _CHUNK)))
+    compressor = None if tap.is_gzip else compression.gzip_writer(cast(BinaryIO, writer))
     while chunk := plain.read(_CHUNK):
         hasher.update(chunk)
         if compressor is not None:
@@ -104,19 +102,19 @@ class _Tap(io.RawIOBase):
     def __init__(self, source: BinaryIO, writer: BlobWriter) -> None:
         self._source = source
         self._writer = writer
-        self.compression: compression.Compression | None = None
+        self.is_gzip: bool | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self._read(len(buffer))
-        if self.compression is None:
+        if self.is_gzip is None:
             # A pipe may give the first bytes one by one.
-            while len(data) < _HEAD and (more := self._read(_HEAD - len(data))):
+            while len(data) < len(compression.GZIP) and (more := self._read(len(compression.GZIP) - len(data))):
                 data += more
-            self.compression = compression.recognise(data)
-        if self.compression == "gzip":
+            self.is_gzip = data.startswith(compression.GZIP)
+        if self.is_gzip:
             self._writer.write(data)
         buffer[: len(data)] = data
         return len(data)

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 import msgspec
 
 from ..errors import InvalidError, NotFoundError
-from ..storage import compression
+from ..storage import archives, compression
 from ..storage import digest as digests
 from ..storage.layers import Layers, LayerSource
 from ..storage.tarheader import FILES, HARD_LINK, SYMLINK, Entry
@@ -134,7 +134,7 @@ def _publish(store: ImageStore, document: Descriptor, names: Sequence[Reference]
 
 def _read(store: ImageStore, pin: Pin, source: BinaryIO) -> _Contents:
     contents = _Contents()
-    plain = compression.decompressor(source)
+    plain = archives.uncompressed(source)
     archive = TarStream(iter(lambda: plain.read(_CHUNK), b""))
     room = _DOCUMENTS
     for number, entry in enumerate(archive):
@@ -180,7 +180,7 @@ def _keep(store: ImageStore, pin: Pin, name: str, archive: TarStream) -> _Kept:
 
 
 def _store(store: ImageStore, pin: Pin, pieces: Iterator[bytes | memoryview], *, compress: bool) -> _Kept:
-    stream = cast(BinaryIO, io.BufferedReader(_Pieces(pieces), _CHUNK))
+    stream = cast(BinaryIO, io.BufferedReader(archives.Joined(pieces), _CHUNK))
     head = cast(io.BufferedReader, stream).peek(8)[:8]
     kind = compression.recognise(head) if len(head) >= 6 else "none"
     hasher = digests.hasher()
@@ -197,23 +197,6 @@ def _store(store: ImageStore, pin: Pin, pieces: Iterator[bytes | memoryview], *,
     suffix = "+gzip" if sink is not None or kind == "gzip" else "+zstd" if kind == "zstd" else ""
     diff_id = f"sha256:{hasher.hexdigest()}" if kind == "none" else ""
     return _Kept(Descriptor(media_type=spec.OCI_LAYER + suffix, digest=digest, size=size), diff_id)
-
-
-class _Pieces(io.RawIOBase):
-    def __init__(self, pieces: Iterator[bytes | memoryview]) -> None:
-        self._pieces = pieces
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if not self._rest:
-            self._rest = memoryview(next(self._pieces, b""))
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
 
 
 # --- making images

@@ -16,7 +16,7 @@ from ..errors import InvalidError
 
 Compression = Literal["gzip", "zstd", "none"]
 
-_GZIP = b"\x1f\x8b\x08"
+GZIP = b"\x1f\x8b\x08"
 _ZSTD = 0xFD2FB528
 _SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 _FOREIGN = {
@@ -44,7 +44,7 @@ def recognise(head: bytes) -> Compression:
     Raises:
         InvalidError: a compression that image layers can't have.
     """
-    if head.startswith(_GZIP):
+    if head.startswith(GZIP):
         return "gzip"
     magic = int.from_bytes(head[:4], "little")
     if magic == _ZSTD or magic in _SKIPPABLE:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from .. import idmap, room
 from ..errors import RootlessError
 from ..paths import Paths
-from ..storage.compression import decompressor
+from ..storage.archives import uncompressed
 from ..storage.extract import Extractor, Policy
 from ..storage.pack import Place, pack
 from ..storage.tarstream import TarStream
@@ -48,7 +48,7 @@ def import_(paths: Paths, volume: Volume, source: BinaryIO) -> None:
 
     def work(volumes: int) -> None:
         with _opened(volume, volumes) as data:
-            plain = decompressor(source)
+            plain = uncompressed(source)
             archive = TarStream(iter(lambda: plain.read(_CHUNK), b""))
             Extractor(data, Policy(owner=None, top=True)).run(archive)
             archive.drain()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 import subprocess
@@ -38,22 +39,21 @@ def listed(engine: Rootless) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("form", ["docker-archive", "oci-archive"])
-@pytest.mark.parametrize("compressed", [False, True])
-def test_there_and_back(engine: Rootless, tmp_path: Path, form: str, compressed: bool) -> None:
+def test_there_and_back(engine: Rootless, tmp_path: Path, form: str) -> None:
     """Several images through a pipe: names, ids and blobs are the same, and no draft stays."""
     fill(engine)
     wanted = ["a/one:1", "two", "quay.io/x/also:2"]
     done = engine("save", "--format", form, *wanted)
     assert done.returncode == 0, done.stderr
     other = Rootless(tmp_path / "o")
-    data = gzip.compress(done.stdout, 1) if compressed else done.stdout
+    data = done.stdout if form == "oci-archive" else gzip.compress(done.stdout, 1)
     lines = other.ok("load", stdin=data).splitlines()
     assert sorted(lines) == sorted(f"Loaded image: {n}" for n in ("a/one:1", "two:latest", "quay.io/x/also:2"))
     assert listed(other) == listed(engine)
     assert contents(other) == contents(engine) | {"l": contents(other)["l"]}
     assert other.ok("system", "check").endswith("nothing wrong\n")
-    # Again: nothing changes, and the images stay.
-    other.ok("load", "-q", stdin=data)
+    # Again, as xz: nothing changes, and the images stay.
+    other.ok("load", "-q", stdin=lzma.compress(done.stdout, preset=0))
     assert listed(other) == listed(engine)
     empty(other)
 
