@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
+from .hashes import sha256
 from .kernel import process
 
 

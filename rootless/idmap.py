@@ -7,7 +7,6 @@ host root: the whole map lies in a subordinate range.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from functools import cached_property
 import msgspec
 
 from .errors import UnavailableError
+from .hashes import sha256
 
 RANGE = 65536
 ROOT_DEFAULT_START = 1_000_000_000
@@ -51,7 +51,7 @@ class IdMap(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def tag(self) -> str:
         """8 hexadecimal digits that name this map: in the directory of layers unpacked with it, and of its room."""
-        return hashlib.sha256(repr((self.uids, self.gids)).encode()).hexdigest()[:8]
+        return sha256(repr((self.uids, self.gids)).encode()).hexdigest()[:8]
 
     def holds(self, uid: int, gid: int) -> bool:
         """Whether a file of these container ids can belong to somebody under this map."""

@@ -6,7 +6,6 @@ nowhere else.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from .errors import StoreError, UnavailableError
+from .hashes import sha256
 from .kernel.process import boot_id
 
 
@@ -160,7 +160,7 @@ def _run_directory(store: Path) -> Path:
     Without a login session (cron, CI, Slurm) the directory stands in the temporary directory and carries the boot id,
     because a reboot need not empty /tmp. A store of another root never shares one.
     """
-    tag = hashlib.sha256(os.fsencode(store)).hexdigest()[:8]
+    tag = sha256(os.fsencode(store)).hexdigest()[:8]
     session = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(session) and os.access(session, os.W_OK | os.X_OK):
         return Path(session, "rootless", tag)

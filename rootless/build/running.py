@@ -21,9 +21,10 @@ from .. import room
 from ..container import changed, lifecycle
 from ..container.commit import commit_layer
 from ..container.container import Container
+from ..container.environment import merge_environment
 from ..container.lifecycle import Engine
 from ..container.record import Record, Spec, State, now
-from ..container.spec import DEFAULT_PATH, merge_environment
+from ..container.spec import DEFAULT_PATH
 from ..errors import RootlessError
 from ..image.pins import Pin
 from ..image.store import Layer

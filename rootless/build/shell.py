@@ -6,9 +6,10 @@ import os
 
 from ..container import lifecycle
 from ..container.container import Container, Hold
+from ..container.environment import merge_environment
 from ..container.lifecycle import Engine
 from ..container.record import Record, Spec, State, now
-from ..container.spec import DEFAULT_PATH, merge_environment
+from ..container.spec import DEFAULT_PATH
 from ..network import choice
 from ..runtime.launch import Started
 from ..storage import drivers

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -13,7 +12,8 @@ from ..container import signals, sizes
 from ..container.health import Check
 from ..container.record import Ulimit
 from ..container.spec import Options
-from ..errors import NotFoundError, RootlessError, UsageError
+from ..errors import RootlessError, UsageError
+from .env_options import environment, labels
 from .log_options import LOG_OPTIONS, read_log_options
 from .mount_options import MOUNT_OPTIONS, read_mounts
 from .namespace_options import namespace_options, read_namespaces
@@ -115,50 +115,6 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         **mounts,
         **given,
     )
-
-
-def environment(items: Iterable[str], files: Iterable[str]) -> Iterator[str]:
-    """`NAME=value` items, those of the files first. A NAME alone takes the caller's value, if there is one."""
-    for path in files:
-        yield from _resolve(_env_file(path))
-    yield from _resolve(items)
-
-
-def _resolve(items: Iterable[str]) -> Iterator[str]:
-    for item in items:
-        name, equals, _ = item.partition("=")
-        if not name:
-            raise invalid(item, "--env", f"invalid environment variable: {item}")
-        if equals:
-            yield item
-        elif name in os.environ:
-            yield f"{name}={os.environ[name]}"
-
-
-def _env_file(path: str) -> Iterator[str]:
-    """The lines of an env or label file, by Docker's rules: no quoting, `#` only as a line's first character, no blanks
-    in a name."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().removeprefix("\ufeff").splitlines()
-    except OSError as problem:
-        raise NotFoundError(f"open {path}: {(problem.strerror or '').lower()}") from problem
-    except UnicodeDecodeError as problem:
-        raise UsageError(f"env file {path} contains invalid utf8 bytes (at {problem.start})") from problem
-    for line in lines:
-        text = line.lstrip()
-        if text and not text.startswith("#"):
-            name = text.partition("=")[0]
-            if re.search(r"\s", name):
-                raise UsageError(f"invalid env file ({path}): variable '{name}' contains whitespaces")
-            yield text
-
-
-def labels(items: Iterable[str], files: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """`name=value` items, those of the files first; without a value it is empty."""
-    for text in (*(line for path in files for line in _env_file(path)), *items):
-        name, _, value = text.partition("=")
-        yield name, value
 
 
 def health_check(given: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from . import streams
-from .container_options import environment
 from .context import Context
+from .env_options import environment
 from .options import Command
 
 
@@ -47,6 +47,7 @@ def exec_(
 ) -> int:
     """Execute COMMAND in a running CONTAINER, beside its own."""
     from ..container.exec import ExecOptions, execute
+    from ..idmap import detect
     from ..runtime.attach import Detached
 
     context: Context = ctx.obj
@@ -64,7 +65,7 @@ def exec_(
         detach=detach,
         window=streams.window(),
     )
-    started = execute(context.engine, context.containers.resolve(container), options)
+    started = execute(context.containers.resolve(container), options, detect(), debug=context.debug)
     streams.warn(started.warnings)
     if detach:
         return 0

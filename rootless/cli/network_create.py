@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import click
 
-from .container_options import labels
 from .context import Context
+from .env_options import labels
 from .options import Command, invalid
 
 

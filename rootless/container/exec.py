@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from ..errors import ConflictError, UsageError
+from ..idmap import IdMap
 from ..kernel.caps import supported
 from ..runtime import enter, execkeeper, launch, limits
-from ..runtime.bundle import main_program
+from ..runtime.main_program import main_program
 from ..runtime.program import Program
 from .container import Container
-from .lifecycle import Engine
-from .spec import merge_environment
+from .environment import merge_environment
 from .state import ALIVE, Status
 
 
-@dataclass(frozen=True)
-class ExecOptions:
+class ExecOptions(msgspec.Struct, frozen=True):
     """What the caller asked for; empty where nothing was said.
 
     Attributes:
@@ -37,8 +34,11 @@ class ExecOptions:
     window: tuple[int, int] = (24, 80)
 
 
-def execute(engine: Engine, container: Container, options: ExecOptions) -> launch.Started:
+def execute(container: Container, options: ExecOptions, idmap: IdMap, *, debug: bool = False) -> launch.Started:
     """Start a process in `container`. Its namespaces, limits and filter are the container's; it is not PID 1's child.
+
+    Args:
+        idmap: the caller's.
 
     Raises:
         ConflictError: the container does not run, or is paused; in Docker's words.
@@ -51,14 +51,14 @@ def execute(engine: Engine, container: Container, options: ExecOptions) -> launc
         raise ConflictError(f"container {container.id} is not running")
     if options.workdir and not options.workdir.startswith("/"):
         raise UsageError(f"Cwd must be an absolute path: {options.workdir}")
-    program = _program(engine, container, options, state.cgroup)
+    program = _program(container, options, idmap, debug, state.cgroup)
     order = execkeeper.ExecOrder(
         program=program,
         namespaces=enter.open_namespaces(state),
         attached=not options.detach,
         stdin=options.interactive and not options.detach,
         cgroup=state.cgroup,
-        debug=engine.debug,
+        debug=debug,
     )
     started = launch.launch_exec(order)
     if not limits.wanted(container.spec.resources):
@@ -67,8 +67,8 @@ def execute(engine: Engine, container: Container, options: ExecOptions) -> launc
     return started
 
 
-def _program(engine: Engine, container: Container, options: ExecOptions, cgroup: str) -> Program:
-    main = main_program(container.spec, engine.paths, engine.idmap, options.window, engine.debug, cgroup)
+def _program(container: Container, options: ExecOptions, idmap: IdMap, debug: bool, cgroup: str) -> Program:
+    main = main_program(container.spec, container.paths, idmap, options.window, debug, cgroup)
     program = msgspec.structs.replace(
         main,
         argv=options.command,

@@ -7,11 +7,14 @@ row after the start period; in the start period failures do not count. A success
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..errors import UsageError
-from ..image.spec import RunConfig
+
+if TYPE_CHECKING:
+    from ..image.spec import RunConfig
 
 SECOND = 1_000_000_000
 KEPT = 5

@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..image.spec import RunConfig
 from ..volumes.store import new_name
 from . import health, mount_texts, mounts, sharing, sysctl, userns
+from .environment import merge_environment
 from .health import Check
 from .mounts import Mount
 from .network import Net
@@ -216,12 +217,3 @@ def _environment(options: Options, run: RunConfig, hostname: str) -> tuple[str, 
     if options.tty:
         defaults.append("TERM=xterm")
     return merge_environment(defaults, run.env or (), options.env)
-
-
-def merge_environment(*parts: Sequence[str]) -> tuple[str, ...]:
-    """`NAME=value` items in the order in which their names first came, each with the last value that it was given."""
-    values: dict[str, str] = {}
-    for item in (item for part in parts for item in part):
-        name, separator, value = item.partition("=")
-        values[name] = f"{name}{separator}{value}"
-    return tuple(values.values())

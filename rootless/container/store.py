@@ -15,7 +15,7 @@ from ..kernel import process
 from ..paths import Paths
 from ..storage.remove import move_away, remove_tree
 from ..storage.remove import sweep as sweep_drafts
-from . import names, volume_use
+from . import names
 from .container import Container, Hold
 from .links import Names
 from .record import Record, Spec, State, decode_record, renamed, with_spec
@@ -254,6 +254,8 @@ class Containers:
         container.try_to_write_state(removing)
         self._forget(container)
         if volumes or container.spec.auto_remove:
+            from . import volume_use
+
             volume_use.release(self, container)
         try:
             remains = move_away(container.directory, self.paths.tmp, self._room)

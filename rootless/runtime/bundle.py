@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
-from .. import idmap as ids_of
-from ..container import capabilities, sharing, userns
+from ..container import sharing, userns
 from ..container.container import Container
-from ..container.record import Record, Spec
+from ..container.record import Record
 from ..container.store import Containers
 from ..errors import ConflictError
 from ..idmap import IdMap
 from ..kernel import mount as m
-from ..kernel.caps import Cap
 from ..paths import Paths
 from ..storage import drivers
 from ..storage.driver import HOST, LayerStack, StorageDriver
-from . import joining, limits, mounting, rootfs, seccomp, tmpfs
+from . import joining, mounting, rootfs, tmpfs
 from .joining import Sharing
 from .kernelfs import Kernel
+from .main_program import main_program
 from .program import Program
 
 
@@ -115,45 +113,6 @@ def layer_stack(record: Record, idmap: IdMap) -> LayerStack:
     )
 
 
-def main_program(spec: Spec, paths: Paths, idmap: IdMap, window: tuple[int, int], debug: bool, cgroup: str) -> Program:
-    """The container's own command.
-
-    Args:
-        cgroup: the directory of its cgroup, empty for none. For limits that this has no file for there are stand-ins.
-    """
-    granted = capabilities.resolve(spec.cap_add, spec.cap_drop, spec.privileged)
-    program = Program(
-        argv=spec.argv,
-        env=spec.env,
-        workdir=spec.workdir,
-        user=spec.user,
-        group_add=spec.group_add,
-        tty=spec.tty,
-        stdin_open=spec.stdin_open,
-        init=spec.init,
-        ulimits=spec.ulimits,
-        no_new_privileges=spec.no_new_privileges,
-        capabilities=granted,
-        filter=_filter(spec, granted, paths),
-        idmap=userns.nested(spec.userns, idmap),
-        window=window,
-        debug=debug,
-        oom_score_adj=spec.resources.oom_score_adj,
-        accounts=_accounts(spec),
-    )
-    missing = limits.lacking(Path(cgroup) if cgroup else None, spec.resources)
-    return limits.with_stand_ins(program, spec.resources, missing)
-
-
-def _accounts(spec: Spec) -> tuple[str, str]:
-    """The lines that the image's files lack of whom the caller is inside, with keep-id."""
-    ids = userns.kept(spec.userns)
-    if ids is None:
-        return "", ""
-    name = ids_of.account_name(os.geteuid())
-    return f"{name}:*:{ids.uid}:{ids.gid}:{name}:{spec.workdir}:/bin/sh", f"{name}:x:{ids.gid}:"
-
-
 def plan(
     record: Record,
     idmap: IdMap,
@@ -215,9 +174,3 @@ def files_plan(
     if record.spec.read_only:
         operations.append(rootfs.ReadOnlyRoot())
     return tuple(operations)
-
-
-def _filter(spec: Spec, granted: frozenset[Cap], paths: Paths) -> seccomp.Filter | None:
-    if spec.privileged or spec.seccomp == "unconfined":
-        return None
-    return seccomp.prepare(spec.seccomp.encode() or None, granted, paths)

@@ -17,15 +17,15 @@ import msgspec
 
 from ..errors import RootlessError
 from . import enter, stream
+from .background import detach, tell_failure
 from .cgroup import forker, holds
 from .channel import Channel
-from .keeper import detach, tell_failure
-from .logs import LogWriter
 from .program import Program, Stdio
 from .start import ClientGoneError, Running, begin
 from .watch import Watch
 
 if TYPE_CHECKING:
+    from .logs import LogWriter
     from .monitor import Monitor
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from ..errors import CommandError, RootlessError
-from . import execkeeper, keeper, stream
+from . import stream
+
+if TYPE_CHECKING:
+    from . import execkeeper, keeper
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -32,11 +35,15 @@ def launch(order: keeper.Order) -> Started:
         RootlessError: it could not be started, in the monitor's words.
         CommandError: because of the command: 126 or 127.
     """
+    from . import keeper  # before the fork, and not for an `exec`
+
     return _fork(lambda client: keeper.run(order, client))
 
 
 def launch_exec(order: execkeeper.ExecOrder) -> Started:
     """Fork the keeper of another process in a running container, and wait until that runs. As `launch`."""
+    from . import execkeeper
+
     return _fork(lambda client: execkeeper.run(order, client))
 
 

@@ -22,9 +22,9 @@ from ..errors import RootlessError
 from ..idmap import detect
 from ..paths import Paths
 from . import enter
-from .bundle import main_program
 from .cgroup import forker
 from .channel import Channel
+from .main_program import main_program
 from .program import Program, Stdio
 from .start import Running, begin, end
 

@@ -9,7 +9,6 @@ built-in profile, seccomp-default.json, is equal in effect to Docker's: see docs
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -20,6 +19,7 @@ from typing import NamedTuple
 
 from .. import atomic
 from ..errors import InvalidError, NotFoundError, UnavailableError
+from ..hashes import sha256
 from ..kernel import seccomp as kernel
 from ..kernel.caps import Cap, mask
 from ..paths import Paths
@@ -102,7 +102,7 @@ def prepare(profile: bytes | None, caps: frozenset[Cap], paths: Paths) -> Filter
 def _key(document: bytes, caps: frozenset[Cap]) -> str:
     major, minor = _kernel_version()
     conditions = f"{os.uname().machine} {major}.{minor} {mask(caps):x} {_library_identity()}\n"
-    return hashlib.sha256(_MAGIC + conditions.encode() + document).hexdigest()[:40]
+    return sha256(_MAGIC + conditions.encode() + document).hexdigest()[:40]
 
 
 def _kernel_version() -> tuple[int, int]:

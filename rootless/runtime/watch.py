@@ -12,11 +12,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import stream
-from .logs import LogWriter
 from .quiet import PATIENCE_MS, Quiet, ended_within
 from .start import Running, close, end
 
 if TYPE_CHECKING:
+    from .logs import LogWriter
     from .monitor import Monitor
 
 SERVER_TIMEOUT_MS = 5000

@@ -5,7 +5,6 @@ image-spec/descriptor.md ("Digests") and image-spec/config.md ("Layer ChainID").
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -51,6 +50,8 @@ def hasher(algorithm: str = "sha256") -> _Hash:
     """A running hash of a registered algorithm."""
     if algorithm not in ALGORITHMS:
         raise InvalidError(f"unknown digest algorithm {_short(algorithm)}", hint="sha256 and sha512 are understood")
+    import hashlib  # with OpenSSL: whoever only reads digests needs none of it
+
     return hashlib.new(algorithm, usedforsecurity=True)
 
 

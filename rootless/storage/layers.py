@@ -15,7 +15,6 @@ What is published is complete, verified against its diff id, and on the disk.
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,6 +25,7 @@ import msgspec
 
 from .. import atomic, locks, room
 from ..errors import InvalidError, StoreError, UnavailableError
+from ..hashes import sha256
 from ..idmap import IdMap
 from ..kernel import fs
 from ..paths import Paths
@@ -287,7 +287,7 @@ def _remove_if_unused(directory: Path) -> None:
 
 
 def _short_name(text: str) -> str:
-    return base64.b32encode(hashlib.sha256(text.encode()).digest())[:10].decode()
+    return base64.b32encode(sha256(text.encode()).digest())[:10].decode()
 
 
 @contextmanager

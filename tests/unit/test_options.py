@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 import pytest
 
-from rootless.cli.container_options import environment, size, ulimit
+from rootless.cli.container_options import size, ulimit
+from rootless.cli.env_options import environment
 from rootless.cli.options import Command
+from rootless.container.environment import merge_environment
 from rootless.container.record import Ulimit
-from rootless.container.spec import merge_environment
 from rootless.errors import UsageError
 
 
