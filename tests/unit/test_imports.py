@@ -44,6 +44,20 @@ def test_the_path_of_run_compiles_no_dataclass() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "rootless.cli.exec_, rootless.container.exec, rootless.container.store, rootless.runtime.execkeeper",
+        "rootless.cli.stop, rootless.container.operate",
+    ],
+    ids=["exec", "stop"],
+)
+def test_what_enters_or_ends_a_container_imports_nothing_of_a_start(modules: str) -> None:
+    found = imported(f"import rootless.cli.main, {modules}")
+    rooms = ("rootless.image", "rootless.volumes", "rootless.network", "rootless.container.lifecycle", "hashlib")
+    assert [name for name in found if name.startswith(rooms)] == []
+
+
 def test_the_kernel_package_is_a_leaf() -> None:
     statement = "import rootless.kernel.libc, rootless.kernel.mount, rootless.kernel.namespaces, rootless.kernel.fs"
     ours = {name for name in imported(statement) if name.startswith("rootless.")}
