@@ -51,7 +51,11 @@ def answering(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
 
 
 class Operations:
-    """The handlers that pyfuse3 calls; `api` is that module, which only the engine imports."""
+    """The handlers that pyfuse3 calls; `api` is that module, which only the engine imports.
+
+    Attributes:
+        listing_opened: called before an OPENDIR is answered whose listing only this mount can change.
+    """
 
     supports_dot_lookup = False
     enable_writeback_cache = False
@@ -72,6 +76,7 @@ class Operations:
         self._listings: dict[int, Listing] = {}
         self._next_listing = 1
         self._replies = 0
+        self.listing_opened: Callable[[], None] | None = None
         self._absent = api.EntryAttributes()
         self._absent.st_ino = 0
         self._absent.entry_timeout = SOON if self._tree.live else FOREVER
@@ -191,6 +196,8 @@ class Operations:
         handle = self._next_listing
         self._next_listing += 1
         self._listings[handle] = self.union.opendir(self.union.directory(ino))
+        if self.listing_opened is not None and not self._tree.live:
+            self.listing_opened()
         return handle
 
     @answering

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rootless.fuse import server
@@ -113,6 +116,45 @@ def test_the_first_byte_comes_soon(arena: Arena) -> None:
 
     times = [arena.container("cow", work) for _ in range(5)]
     assert min(times) < 0.3, times
+
+
+def test_a_listing_is_asked_for_once(arena: Arena) -> None:
+    """The kernel keeps it until the directory changes; a live layer's it must not keep."""
+    setup(arena)
+    asked = arena.base.parent / "asked"
+    asked.touch()
+    asked.chmod(0o666)
+
+    def config(live: bool) -> server.Config:
+        from rootless.fuse import operations
+
+        plain = operations.Operations.readdir
+
+        async def counting(self: operations.Operations, handle: int, offset: int, token: object) -> None:
+            with asked.open("a") as file:
+                file.write("x")
+            await plain(self, handle, offset, token)
+
+        operations.Operations.readdir = counting  # type: ignore[assignment,method-assign]
+        made = arena.config()
+        return replace(made, lowers=tuple(replace(layer, live=live) for layer in made.lowers))
+
+    def work() -> list[tuple[list[str], int]]:
+        steps = []
+        for change in (lambda: None, lambda: None, lambda: open("dir/new", "x").close(), lambda: os.unlink("dir/a")):
+            before = asked.stat().st_size
+            change()
+            steps.append((sorted(os.listdir("dir")), asked.stat().st_size - before))
+        return steps
+
+    names = [["a", "b", "sub"], ["a", "b", "sub"], ["a", "b", "new", "sub"], ["b", "new", "sub"]]
+    found = arena.container("cow", work, config=partial(config, False))
+    assert [step[0] for step in found] == names
+    assert [step[1] > 0 for step in found] == [True, False, True, True]
+    arena.in_room(lambda: shutil.rmtree("upper/dir"))
+    found = arena.container("cow", work, config=partial(config, True))
+    assert [step[0] for step in found] == names
+    assert all(step[1] > 0 for step in found)
 
 
 def resident(pid: int) -> int:

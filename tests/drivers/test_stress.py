@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import random
 from functools import partial
@@ -123,53 +122,3 @@ def test_few_descriptors(arena: Arena) -> None:
         return len(held)
 
     assert arena.container("cow", work, config=config) == 300  # type: ignore[arg-type]
-
-
-def contents(seed: int, count: int) -> int:
-    """Random reads, writes, truncations and maps of one file beside a copy in memory; gives the final size."""
-    source = random.Random(seed)
-    fd = os.open("big", os.O_RDWR)
-    copy = bytearray(os.pread(fd, 1 << 20, 0))
-    for step in range(count):
-        kind = source.randrange(7)
-        offset = source.randrange(0, len(copy) + 5000)
-        if kind < 2:
-            data = source.randbytes(source.randrange(1, 20000))
-            os.pwrite(fd, data, offset)
-            copy.extend(bytes(max(0, offset + len(data) - len(copy))))
-            copy[offset : offset + len(data)] = data
-        elif kind == 2 and source.randrange(4) == 0:
-            size = source.randrange(0, 300000)
-            os.ftruncate(fd, size)
-            copy = copy[:size].ljust(size, b"\0")
-        elif kind == 3 and len(copy) > 10:
-            with mmap.mmap(fd, 0) as view:
-                place = source.randrange(0, len(copy) - 8)
-                view[place : place + 8] = copy[place : place + 8] = source.randbytes(8)
-                if source.randrange(2):
-                    view.flush()
-        elif kind == 4 and source.randrange(10) == 0:
-            os.fsync(fd)
-        elif kind == 5 and source.randrange(10) == 0:
-            os.close(fd)
-            fd = os.open("big", os.O_RDWR)
-        count_read = source.randrange(1, 30000)
-        assert os.pread(fd, count_read, offset) == copy[offset : offset + count_read], f"step {step}"
-        assert os.fstat(fd).st_size == len(copy), f"step {step}"
-    os.close(fd)
-    assert Path("big").read_bytes() == copy
-    return len(copy)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_random_contents(arena: Arena, seed: int) -> None:
-    setup(arena)
-    size = arena.container("cow", partial(contents, seed, 800))
-    assert arena.container("overlay", lambda: os.stat("big").st_size) == size
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("seed", range(100, 130))
-def test_many_random_contents(arena: Arena, seed: int) -> None:
-    setup(arena)
-    arena.container("cow", partial(contents, seed, 60000))
