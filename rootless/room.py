@@ -157,14 +157,17 @@ def enter(fd: int, *, keep_groups: bool = False) -> None:
     os.setresuid(0, 0, 0)
 
 
-def call(fd: int, work: Callable[[], T]) -> T:
+def call(fd: int, work: Callable[[], T], *, keep_groups: bool = False) -> T:
     """Run `work` in a child inside the room, as its root, and give back what it returns or raise what it raises.
 
     If the caller dies, the child is killed. Only for a process with one thread.
+
+    Args:
+        keep_groups: as for `enter`.
     """
 
     def inside() -> T:
-        inhabit(fd)
+        inhabit(fd, keep_groups=keep_groups)
         return work()
 
     return child.call(inside, _WHAT)
@@ -180,7 +183,7 @@ def stream(fd: int, work: Callable[[BinaryIO], object]) -> AbstractContextManage
     return child.stream(inside, _WHAT)
 
 
-def inhabit(fd: int) -> None:
+def inhabit(fd: int, *, keep_groups: bool = False) -> None:
     """Enter the room in a forked child, which then ends with its parent."""
-    enter(fd)
+    enter(fd, keep_groups=keep_groups)
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of credentials, which clears it

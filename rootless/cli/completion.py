@@ -23,10 +23,15 @@ from .options import Command
 from .table import COMMANDS, GROUPS
 
 ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "apply": ("container",),
     "attach": ("running",),
+    "commit": ("container", "image"),
     "completion": ("shell",),
     "create": ("image",),
+    "diff": ("container",),
+    "discard": ("container", "..."),
     "exec": ("running",),
+    "export": ("container",),
     "history": ("image",),
     "images": ("repository",),
     "import": ("file", "image"),
@@ -70,6 +75,7 @@ OPTIONS: dict[str, str] = {
     "--log-driver": "log driver",
     "--network": "network",
     "--volumes-from": "container",
+    "--only": "file",
     "--output": "file",
     "--restart": "restart policy",
     "--root": "dir",

@@ -17,11 +17,14 @@ from .options import Command
 @click.argument("container", required=False)
 @click.pass_context
 def diff(ctx: click.Context, container: str) -> None:
-    """Show what a CONTAINER has changed: a letter for added (A), changed (C) and deleted (D), and the path."""
-    from ..container import changed
+    """Show what a CONTAINER has changed: a letter for added (A), changed (C) and deleted (D), and the path.
+
+    What lies over your own files is among it: of the image host, and of mounts `:O`. `rootless apply` makes it real.
+    """
+    from ..container import review
 
     context: Context = ctx.obj
-    for change in changed.changes(context.containers.resolve(container), context.engine.idmap):
+    for change in review.changes(context.containers.resolve(container), context.engine.idmap):
         sys.stdout.buffer.write(f"{change.kind} ".encode() + shown(change.path) + b"\n")
     sys.stdout.buffer.flush()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "apply": ("rootless.cli.apply:apply", "Make a container's changes of the machine's files real"),
     "attach": ("rootless.cli.attach:attach", "Attach local standard streams to a running container"),
     "build": ("rootless.cli.build:build", "Build an image from a Dockerfile"),
     "builder prune": ("rootless.cli.builder_prune:builder_prune", "Remove build cache"),
@@ -15,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "rootless.cli.diff:diff",
         "Inspect changes to files or directories on a container's filesystem",
     ),
+    "discard": ("rootless.cli.discard:discard", "Throw a container's changes of the machine's files away"),
     "events": ("rootless.cli.events:events", "Get real time events from the engine"),
     "exec": ("rootless.cli.exec_:exec_", "Execute a command in a running container"),
     "export": ("rootless.cli.export:export", "Export a container's filesystem as a tar archive"),
@@ -86,11 +88,13 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "container": (
         "Manage containers",
         {
+            "apply": "apply",
             "attach": "attach",
             "commit": "commit",
             "cp": "cp",
             "create": "create",
             "diff": "diff",
+            "discard": "discard",
             "exec": "exec",
             "export": "export",
             "inspect": "inspect",

@@ -39,7 +39,7 @@ def reader(container: Container, idmap: IdMap) -> Reader:
 def changes(container: Container, idmap: IdMap) -> list[Change]:
     """What a container, running or not, has changed (storage/diff.py)."""
     found = reader(container, idmap)
-    with _lasting(container):
+    with lasting(container):
         return diff.changes(found)
 
 
@@ -71,7 +71,7 @@ def steady(container: Container, doing: str, *, pause: bool) -> Iterator[None]:
     state = container.state()
     if state.status in (Status.REMOVING, Status.DEAD):
         raise ConflictError(f"You cannot {doing} container {container.id} which is being removed")
-    with _lasting(container):
+    with lasting(container):
         if state.status not in ALIVE:
             with container.hold(doing):
                 yield
@@ -117,7 +117,7 @@ def _flush(state: State) -> None:
 
 
 @contextmanager
-def _lasting(container: Container) -> Iterator[None]:
+def lasting(container: Container) -> Iterator[None]:
     """What is not found because somebody removes the container is told as such."""
     try:
         yield

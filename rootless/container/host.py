@@ -30,6 +30,15 @@ def image() -> HostImage:
     return HostImage(RunConfig(cmd=[_shell()], env=environment, working_dir=_directory()))
 
 
+def command(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The command after the image's name, where a first `--` may stand before it.
+
+    Docker would look for a program called `--`, or give it to the image's entry point. There is none here, and whoever
+    writes `run host -- sh -c '...'` means what sudo(8), env(1) and nsenter(1) mean by it.
+    """
+    return words[1:] if words[:1] == ("--",) else words
+
+
 def _shell() -> str:
     shell = os.environ.get("SHELL", "")
     return shell if os.path.isabs(shell) and os.access(shell, os.X_OK) else "/bin/sh"

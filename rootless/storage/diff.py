@@ -58,26 +58,33 @@ class Step(NamedTuple):
     hidden: bool = False
 
 
-def changes(reader: Reader) -> list[Change]:
+def changes(reader: Reader, made: frozenset[bytes] = MADE, *, root: bool = False) -> list[Change]:
     """All changes, in the order of their paths.
+
+    Args:
+        made: as for `walk`.
+        root: whether a change of the root's owner or mode is among them.
 
     Raises:
         InvalidError: directories are nested deeper than a path can say.
     """
-    return sorted(reader.call(_listed), key=lambda change: change.path)
+
+    def listed(trees: Trees) -> list[Change]:
+        return [Change(step.kind, step.path) for step in walk(trees, made) if root or step.path != b"/"]
+
+    return sorted(reader.call(listed), key=lambda change: change.path)
 
 
-def _listed(trees: Trees) -> list[Change]:
-    return [Change(step.kind, step.path) for step in walk(trees) if step.path != b"/"]
-
-
-def walk(trees: Trees) -> Iterator[Step]:
+def walk(trees: Trees, made: frozenset[bytes] = MADE) -> Iterator[Step]:
     """Every change, a directory before what is in it, names in the order of their bytes.
+
+    Args:
+        made: what is no change of the container's as long as it is empty: the engine had to mount something there.
 
     The root is among them when its owner or mode was changed. Sockets are passed over, and so are names that begin
     with `.wh.`, which mean something else in an archive.
     """
-    return _Walk(trees).run()
+    return _Walk(trees, made).run()
 
 
 @dataclass
@@ -103,6 +110,7 @@ class _Frame:
 @dataclass
 class _Walk:
     trees: Trees
+    made: frozenset[bytes]
     stack: list[_Frame] = field(default_factory=list)
 
     def run(self) -> Iterator[Step]:
@@ -199,7 +207,7 @@ class _Walk:
 
     def _is_made(self, directory: int, path: bytes, below: Node | None, status: os.stat_result) -> bool:
         """Whether it is nothing but a mount point that the engine has made."""
-        if path not in MADE or below is not None:
+        if path not in self.made or below is not None:
             return False
         if stat.S_ISREG(status.st_mode):
             return status.st_size == 0

@@ -102,7 +102,7 @@ class Reader:
         with self._opened() as (room_fd, fds):
             if room_fd < 0:
                 return child.call(lambda: work(self._trees(fds)), _WHAT)
-            return room.call(room_fd, lambda: work(self._trees(fds)))
+            return room.call(room_fd, lambda: work(self._trees(fds)), keep_groups=True)
 
     @contextmanager
     def stream(self, work: Callable[[Trees, BinaryIO], None]) -> Iterator[BinaryIO]:
@@ -151,5 +151,7 @@ class Reader:
         """How owners are kept is in the name of a layer's directory: `owned`, or `mapped-...`."""
         if layer == HOST:
             return LayerSpec(fd, kind="host", live=True)
+        if os.path.isabs(layer):  # a directory of the machine's, below the overlay of a mount
+            return LayerSpec(fd, live=True)
         tree = os.path.basename(os.readlink(self._store / layer))
         return LayerSpec(fd, kind="owned" if tree == "owned" else "mapped")

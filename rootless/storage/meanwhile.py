@@ -1,0 +1,93 @@
+"""What the machine had where a container has changed it, and whether it still has: the judge of conflicts.
+
+For the image `host` the file system has noted it before each first change (fuse/base.py). Below the kernel's overlay of
+a mount nothing is noted: there a file has changed meanwhile when its status did after the container's first start.
+What `apply` itself brings to the machine is noted by it in both cases, so that it is not taken for somebody else's.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from ..fuse import base
+from ..fuse.base import Identity
+
+NOTES = "base.jsonl"
+SINCE = "since"
+
+
+class Meanwhile:
+    """The notes of one writable layer, open for more of them."""
+
+    def __init__(self, directory: Path) -> None:
+        """
+        Args:
+            directory: holds base.jsonl, and for a kernel's overlay `since`: nanoseconds since 1970.
+        """
+        self._path = directory / NOTES
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.since: int | None = None
+        with suppress(FileNotFoundError):
+            self.since = int((directory / SINCE).read_text())
+        lines = self._path.read_bytes().split(b"\n")
+        if lines.pop():  # cut off by a kill
+            os.write(self._fd, b"\n")
+        self._at: dict[bytes, Identity | None] = {}
+        self._files: set[Identity] = set()
+        self._directories: set[tuple[int, int, int]] = set()
+        for path, found in base.records(lines):
+            self._learn(path, found)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def same(self, status: os.stat_result) -> bool:
+        """Whether nobody but us has touched what has these attributes. Of a directory that was noted only the inode
+        and its mode count: its entries are looked at one by one."""
+        found = base.identity(status)
+        if found in self._files:
+            return True
+        if stat.S_ISDIR(found.mode) and (found.dev, found.ino, found.mode) in self._directories:
+            return True
+        return self.since is not None and found.ctime_ns < self.since
+
+    def had(self, path: bytes) -> bool:
+        """Whether it is noted that there was something at `path`, which we have not taken away."""
+        return self._at.get(path) is not None
+
+    def note(self, path: bytes, status: os.stat_result | None) -> None:
+        """Write down that the machine has this at `path` by our doing, or for None that it has nothing there."""
+        found = base.identity(status) if status is not None else None
+        os.write(self._fd, base.line(path, found))
+        self._learn(path, found)
+
+    def forget(self, paths: Iterable[bytes], *, everything: bool) -> None:
+        """What is noted of `paths` is settled; a container that changes them once more begins anew.
+
+        Args:
+            everything: the writable layer is empty by now.
+        """
+        gone = set(paths)
+        if everything:
+            kept = []
+        elif self.since is None:
+            kept = [(path, found) for path, found in self._at.items() if path not in gone]
+        else:
+            return  # without these notes our own work would look like somebody else's: `since` stays what it was
+        draft = self._path.with_suffix(".new")
+        draft.write_bytes(b"".join(base.line(path, found) for path, found in kept))
+        os.rename(draft, self._path)
+        if everything:
+            self._path.with_name(SINCE).unlink(missing_ok=True)
+
+    def _learn(self, path: bytes, found: Identity | None) -> None:
+        self._at[path] = found
+        if found is None:
+            return
+        self._files.add(found)
+        if stat.S_ISDIR(found.mode):
+            self._directories.add((found.dev, found.ino, found.mode))
