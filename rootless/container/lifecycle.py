@@ -69,7 +69,7 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
         name = names.validate(name)
     container_id = os.urandom(32).hex()
     if image_name == host.NAME and options.entrypoint is None:
-        options = replace(options, command=host.command(options.command))
+        options = msgspec.structs.replace(options, command=host.command(options.command))
     options = _resolve_networks(engine, _resolve_donors(engine, options))
     keep_id = userns.kept(options.userns) is not None
     wish = storage_opt.parse(options.storage_opt, host=image_name == host.NAME, keep_id=keep_id)
