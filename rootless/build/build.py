@@ -47,7 +47,7 @@ class Build:
             StepError: a step failed.
             RootlessError: an image could not be had, or something can't be written.
         """
-        with pins.hold(self._engine.images.paths) as pin:
+        with pins.hold(self._engine.images.paths, made=True) as pin:
             draft = self._build(pin, tick)
             if self._request.squash:
                 self._squash(pin, draft)

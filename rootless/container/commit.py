@@ -94,7 +94,7 @@ def commit(
             f"container {container.name} has no image but the machine itself",
             hint="`rootless diff` shows its changes, `rootless cp` takes files out of it",
         )
-    with pins.hold(store.paths) as pin:
+    with pins.hold(store.paths, made=True) as pin:
         base = _base(store, container, pin)
         config = spec.read_config(store.blobs.read(base.id, spec.CONFIG_LIMIT), "the configuration", whole=True)
         run = instructions.apply(_run_config(container.spec, base.run), changes)

@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import InvalidError, NotFoundError, RootlessError
+from ..errors import InvalidError, NotFoundError, RootlessError, StoreError
 from ..storage import digest as digests
 from ..storage.layers import Layers
-from . import documents, layout, partial, pins, spec
+from . import documents, layout, partial, pins, reference, spec
 from .pins import Pin
 from .spec import Descriptor, Index, Manifest
 from .steps import Kept, Steps
@@ -78,7 +78,8 @@ def transaction(store: ImageStore, layers: Layers | None = None) -> Iterator[Pin
     """
     pin: Pin | None = None
     try:
-        with layout.writing(store.paths), pins.hold(store.paths) as pin:
+        clean_up(store, layers)
+        with layout.writing(store.paths), pins.hold(store.paths, made=True) as pin:
             yield pin
     except BaseException:
         if pin is not None:
@@ -95,12 +96,32 @@ def absent(store: ImageStore, layers: Layers, wanted: Iterable[str]) -> list[str
 def discard(store: ImageStore, layers: Layers | None, pinned: Iterable[str]) -> None:
     """Remove those of these blobs (and, where `layers` is given, unpacked layers) that nothing needs."""
     with store.locked():
-        contents = store.read_index()
-        needed = referenced(store, contents) | _chains(store, contents) | pins.pinned(store.paths)
-        for digest in set(pinned) - needed:
-            store.blobs.remove(digest)
-            if layers is not None:
-                layers.remove(digest)
+        _discard(store, layers, set(pinned))
+
+
+def _discard(store: ImageStore, layers: Layers | None, digests: set[str]) -> None:
+    contents = store.read_index()
+    needed = referenced(store, contents) | _chains(store, contents) | pins.pinned(store.paths)
+    for digest in digests - needed:
+        store.blobs.remove(digest)
+        if layers is not None:
+            layers.remove(digest)
+
+
+def clean_up(store: ImageStore, layers: Layers | None) -> None:
+    """Take away what killed commands have made for nobody, and what they had begun to take away."""
+    if layers is None:
+        return
+    with suppress(StoreError):  # what can't be removed from here, `image prune` tells
+        layers.sweep()
+    if not pins.may_be_left(store.paths):
+        return
+    with store.locked():
+        for note, noted in pins.left(store.paths).items():
+            with suppress(StoreError):
+                _discard(store, layers, {digest for digest in noted if reference.is_digest(digest)})
+            if not noted & pins.pinned(store.paths):
+                note.unlink(missing_ok=True)
 
 
 @dataclass
@@ -118,6 +139,16 @@ class Freed:
     problem: RootlessError | None = None
 
 
+def owned(store: ImageStore, image: Image) -> set[str]:
+    """Digests of all blobs that an image leads to; others may need them as well."""
+    found: set[str] = set()
+    for manifest in image.manifests:
+        _mark(store, manifest, found)
+    for name in image.digests:
+        _mark_original(store, name.digest, found)
+    return found
+
+
 def release(store: ImageStore, contents: Index, image: Image, used: set[str], layers: Layers, freed: Freed) -> None:
     """Take away what an image alone needed.
 
@@ -127,16 +158,11 @@ def release(store: ImageStore, contents: Index, image: Image, used: set[str], la
         used: chain ids of layers that containers stand on.
     """
     pinned = pins.pinned(store.paths)
-    own: set[str] = set()
-    for manifest in image.manifests:
-        _mark(store, manifest, own)
-    for name in image.digests:
-        _mark_original(store, name.digest, own)
     needed_chains = _chains(store, contents) | pinned | used
     for chain_id in reversed(image.chain_ids):
         if chain_id not in needed_chains:
             _drop_layer(layers, chain_id, freed)
-    for digest in own - referenced(store, contents) - pinned:
+    for digest in owned(store, image) - referenced(store, contents) - pinned:
         _drop_blob(store, digest, freed)
 
 

@@ -1,21 +1,28 @@
 """Pins: what a running import, pull or build needs although no image refers to it yet.
 
-    pins/<name>     a digest (of a blob) or a chain id (of an unpacked layer) a line; flocked while its owner lives
+    pins/pin.<name>     a digest (of a blob) or a chain id (of an unpacked layer) a line; flocked while its owner lives
+    pins/made.<name>    the same; what is in it is of no use to anybody should its owner die
+    pins/gone.<name>    what somebody is about to take away: the store's journal, so that a kill leaves no garbage
 
 Whoever removes blobs or layers holds the index's lock meanwhile and reads every pin first. Whoever wants to rely on
 one, be it there already or about to be published, pins it first, under the same lock. So nothing goes between the look
-and the use; and a killed owner's pin holds nothing, because the kernel has released it.
+and the use; and a killed owner's pin holds nothing, because the kernel has released it. What the dead have left in the
+last two is looked at by the next command that changes the store (garbage.py).
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from .. import atomic, locks
 from ..paths import Paths
+
+_NOTES = ("made.", "gone.")
+"""Whose content is of interest after its owner's death."""
 
 
 class Pin:
@@ -48,9 +55,13 @@ class Pin:
 
 
 @contextmanager
-def hold(paths: Paths) -> Iterator[Pin]:
-    """Pins that last as long as the block, or until the process dies."""
-    path = atomic.new_name(paths.pins, "pin")
+def hold(paths: Paths, *, made: bool = False) -> Iterator[Pin]:
+    """Pins that last as long as the block, or until the process dies.
+
+    Args:
+        made: what is pinned is made here, and goes if this process is killed; what a pull has, its next try uses.
+    """
+    path = atomic.new_name(paths.pins, "made" if made else "pin")
     paths.pins.mkdir(mode=0o700, exist_ok=True)
     # Under the lock: a reader that found the file not locked yet would take it for a dead owner's.
     with locks.lock(paths.index_lock):
@@ -68,20 +79,55 @@ def pinned(paths: Paths) -> set[str]:
     found: set[str] = set()
     with suppress(FileNotFoundError):
         for entry in os.scandir(paths.pins):
+            if entry.name.startswith("gone."):
+                continue
             with suppress(FileNotFoundError):
-                found |= _read(entry.path)
+                digests, alive = _read(entry.path)
+                if alive:
+                    found |= digests
+                elif not entry.name.startswith("made."):
+                    os.unlink(entry.path)
     return found
 
 
-def _read(path: str) -> set[str]:
+def condemn(paths: Paths, digests: Iterable[str]) -> Path:
+    """Note what is about to be taken away; the caller holds the index's lock, and removes the note when it is done."""
+    path = atomic.new_name(paths.pins, "gone")
+    atomic.write(path, "".join(f"{digest}\n" for digest in digests).encode(), tmp=paths.tmp)
+    return path
+
+
+def may_be_left(paths: Paths) -> bool:
+    """Whether it is worth while to take the lock and look."""
+    with suppress(FileNotFoundError):
+        return any(name.startswith(_NOTES) for name in os.listdir(paths.pins))
+    return False
+
+
+def left(paths: Paths) -> dict[Path, set[str]]:
+    """What dead owners have made for nobody or had begun to take away, by the file that says so; the caller holds the
+    index's lock, looks after it, and removes the file."""
+    found = {}
+    with suppress(FileNotFoundError):
+        for path in paths.pins.iterdir():
+            if path.name.startswith(_NOTES):
+                with suppress(FileNotFoundError):
+                    digests, alive = _read(str(path))
+                    if not alive:
+                        found[path] = digests
+    return found
+
+
+def _read(path: str) -> tuple[set[str], bool]:
+    """(what is pinned, whether its owner lives). Nobody but a pin's owner locks it for longer than this takes."""
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
+        with open(fd, closefd=False) as file:
+            digests = set(file.read().split())
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        with open(fd, closefd=False) as file:
-            return set(file.read().split())
+        return digests, True
     else:
-        os.unlink(path)
-        return set()
+        return digests, False
     finally:
         os.close(fd)

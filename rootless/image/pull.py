@@ -25,11 +25,9 @@ from ..registry.certs import Contexts
 from ..registry.client import PATIENCE as DEFAULT_PATIENCE
 from ..registry.client import DeniedError, Patience, Repository
 from ..registry.http import LIMITS, Http, Limits, TransferError
-from ..room import open_room
 from ..storage import digest as digests
 from ..storage.driver import LayerKind
 from ..storage.layers import Layers, LayerSource
-from ..storage.remove import sweep
 from . import garbage, index, layout, manifests, partial, pins, space, spec
 from .manifests import Received
 from .partial import Partial
@@ -102,9 +100,9 @@ def pull(
     """
     with layout.writing(store.paths):
         layout.make_directories(store.paths)
-        sweep(store.paths.tmp, lambda: open_room(store.paths, idmap))
         with store.locked():
             pins.pinned(store.paths)  # which clears away those of the dead
+        garbage.clean_up(store, Layers(store.paths, idmap))
     job = _Pull(store, idmap, wanted.tagged(), options, tell)
     try:
         return job.run()

@@ -78,6 +78,7 @@ def remove(
         NotFoundError, ConflictError: in Docker's words.
     """
     freed = Freed()
+    garbage.clean_up(store, layers)
     with store.locked():
         contents = store.read_index(whole=True)
         try:
@@ -115,6 +116,7 @@ def _remove_damaged(store: ImageStore, text: str, contents: Index) -> Removed:
 def prune(store: ImageStore, chosen: Callable[[Image], bool], uses: Uses, layers: Layers) -> Removed:
     """Remove the images that `chosen` picks and no container uses, and all that nothing refers to."""
     freed = Freed()
+    garbage.clean_up(store, layers)
     with store.locked():
         contents = store.read_index(whole=True)
         users = list(uses())
@@ -141,13 +143,18 @@ def _carry_out(
     freed: Freed,
     removed: Removed,
 ) -> None:
-    """Write the index, then take away what it no longer leads to: a kill between them leaves garbage, not damage."""
+    """Write the index, then take away what it no longer leads to: a kill between them leaves garbage, not damage, and a
+    note of it, by which the next command goes on."""
+    doomed = {digest for image in gone for digest in (*garbage.owned(store, image), *image.chain_ids)} - used
+    note = pins.condemn(store.paths, doomed) if doomed else None
     store.write_index(contents)
     for image in gone:
         before = len(freed.chains)
         garbage.release(store, contents, image, used, layers, freed)
         removed.deleted += [image.id, *freed.chains[before:]]
     removed.size = freed.size
+    if note is not None and not doomed & pins.pinned(store.paths):  # else who has them pinned leaves them
+        note.unlink()
 
 
 def _drop(contents: Index, image: Image) -> None:

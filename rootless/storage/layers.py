@@ -31,7 +31,7 @@ from ..kernel import fs
 from ..paths import Paths
 from . import digest as digests
 from .blobs import Blobs, make_store
-from .remove import remove_tree, rename
+from .remove import remove_tree, rename, sweep
 
 if TYPE_CHECKING:
     from .driver import LayerKind
@@ -143,6 +143,14 @@ class Layers:
                 if tree.name != "lock":
                     remove_tree(tree, self._room, tmp=self._paths.tmp)
             _remove_if_unused(directory)
+
+    def sweep(self) -> None:
+        """Remove the drafts that killed commands have left.
+
+        Raises:
+            StoreError: one holds files of another id map.
+        """
+        sweep(self._paths.tmp, self._room)
 
     def path(self, chain_id: str, kind: Kind) -> Path:
         """Where the layer is when it is unpacked."""

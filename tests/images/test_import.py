@@ -238,7 +238,7 @@ def test_a_killed_import_leaves_a_store_that_goes_on(engine: Rootless, tmp_path:
     started = time.monotonic()
     engine.ok("import", str(path), "whole")
     whole = time.monotonic() - started
-    for _ in range(8):
+    for _ in range(3):
         process = engine.popen("import", str(path), "killed", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(rng.uniform(0.2, 1.0) * whole)
         process.send_signal(signal.SIGKILL)

@@ -204,6 +204,11 @@ def test_what_is_pinned_survives_the_image_that_had_it(store: ImageStore) -> Non
         assert rm(store, "a") == ["Untagged: a:latest", f"Deleted: {image.id}", f"Deleted: {image.chain_ids[1]}"]
         assert blobs(store) == {image.diff_ids[0]}
         assert [directory.exists() for directory in directories] == [True, False]
+        garbage.clean_up(store, _layers(store))
+        assert directories[0].exists()
+    # Whoever had it pinned made nothing of it after all: the next command takes it away.
+    garbage.clean_up(store, _layers(store))
+    assert (blobs(store), directories[0].exists()) == (set(), False)
     assert list(store.paths.pins.iterdir()) == []
 
 
