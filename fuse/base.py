@@ -55,7 +55,8 @@ def records(lines: list[bytes]) -> Iterator[tuple[bytes, Identity | None]]:
 class Base:
     """The record of a container's first changes, one JSON object a line (`line`)."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, sync: bool = True) -> None:
+        self._sync = sync
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with open(path, "rb") as file:
             lines = file.read().split(b"\n")
@@ -65,9 +66,10 @@ class Base:
         self._known = {path for path, found in known.items() if found is not None}
 
     def record(self, path: bytes, status: os.stat_result) -> None:
-        """Note what is at `path` below, unless it was noted before; on the disk when this returns."""
+        """Note what is at `path` below, unless it was noted before; with `sync` on the disk when this returns."""
         if path in self._known:
             return
         os.write(self._fd, line(path, identity(status)))
-        os.fsync(self._fd)
+        if self._sync:
+            os.fsync(self._fd)
         self._known.add(path)

@@ -223,6 +223,7 @@ class CopyUp:
         node.layer = UPPER
         node.touch()
         self._tree.table.keep(node, real)
+        self._tree.announce(node)  # it has changed its inode, and been separated from an image's hard links
 
     def _copy_directory(self, node: Directory) -> None:
         assert node.parent is not None

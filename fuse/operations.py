@@ -10,6 +10,7 @@ import errno
 import logging
 import stat
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -69,10 +70,13 @@ class Operations:
         self._file_info = api.FileInfo
         self._statfs_type = api.StatvfsData
         self._reply_entry = api.readdir_reply
+        self._invalidate = api.invalidate_inode
         self._nodes = union.nodes
         self._files = union.files
         self._tree = union.tree
         self._ids = union.ids
+        self._tree.announce = self._announce
+        self._volatile = union.volatile
         self._listings: dict[int, Listing] = {}
         self._next_listing = 1
         self._replies = 0
@@ -189,6 +193,8 @@ class Operations:
 
     @answering
     def fsync(self, handle: int, data_only: bool) -> None:
+        if self._volatile:
+            raise self._unknown  # the kernel then answers for us, and asks no more
         self._files.fsync(self._open_file(handle), data_only=data_only)
 
     @answering
@@ -227,6 +233,8 @@ class Operations:
 
     @answering
     def fsyncdir(self, handle: int, data_only: bool) -> None:
+        if self._volatile:
+            raise self._unknown
         self._files.fsync_directory(self._listings[handle].node)
 
     @answering
@@ -271,6 +279,12 @@ class Operations:
 
     def _from_live_layer(self, ino: int) -> bool:
         return self._tree.layers[self._nodes[ino].layer].live
+
+    def _announce(self, node: Node) -> None:
+        """Have the kernel ask for attributes again."""
+        if node.lookups:
+            with suppress(FileNotFoundError):  # it has forgotten the file, and not said so yet
+                self._invalidate(node.ino, attr_only=True)
 
     def _new(self, node: Node) -> Any:
         node.lookups += 1

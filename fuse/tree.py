@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 
 from .base import Base
@@ -39,6 +40,7 @@ class Tree:
         layers: by index, the writable one first; without one (a read-only mount) the first is a stand-in never used.
         quota: the account of the writable layer, when it is limited.
         table: the nodes by inode number.
+        announce: told of a node whose attributes have changed by something that the kernel did not ask to change them.
         root: the mount's root directory.
     """
 
@@ -51,6 +53,7 @@ class Tree:
         self.live = any(layer.live for layer in layers.values())
         self._base = base
         self.table = Table()
+        self.announce: Callable[[Node], object] = id  # nobody is told, as long as nobody wants to be
         present = tuple(sorted(layers))
         top = layers[present[0]]
         self.root = Directory(ROOT_INO, None, b"", present, top.descriptor_status(top.root))

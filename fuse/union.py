@@ -43,7 +43,8 @@ class Config:
         lowers: the image's layers, top first.
         upper: the writable layer; None makes the mount read-only.
         work: a directory on the file system of `upper`, needed with it.
-        sync: write a copy's data to the disk before the copy takes its place, as the kernel's overlayfs does.
+        volatile: nobody needs the writable layer after a crash of the machine: nothing is written to the disk for its
+            sake, neither a copy's data before that takes its place nor what is asked for by fsync(2).
         size: how many bytes the writable layer may hold; None sets no limit.
         base: the path of base.jsonl, where first changes of what lies in a live layer are noted; needed with one.
         descriptors: how many descriptors the cache may hold; None takes it from the limit of the process.
@@ -55,7 +56,7 @@ class Config:
     lowers: tuple[LayerSpec, ...]
     upper: LayerSpec | None = None
     work: str | int | None = None
-    sync: bool = True
+    volatile: bool = False
     size: int | None = None
     base: str | None = None
     descriptors: int | None = None
@@ -84,6 +85,7 @@ class Union:
     """The filesystem. Namespace operations are here, those on one file in `files`, rename in `renames`."""
 
     def __init__(self, config: Config) -> None:
+        self.volatile = config.volatile
         self.ids = config.ids or (1 << 32, 1 << 32)
         layers: dict[int, Layer] = {}
         work: Work | None = None
@@ -98,9 +100,10 @@ class Union:
             layers[index] = open_layer(index, spec)
         self.handles = Handles(layers, capacity() if config.descriptors is None else config.descriptors)
         quota = Quota(config.size, layers[UPPER].root) if config.size is not None and UPPER in layers else None
-        self.tree = Tree(layers, self.handles, quota, Base(config.base) if config.base is not None else None)
+        base = Base(config.base, sync=not config.volatile) if config.base is not None else None
+        self.tree = Tree(layers, self.handles, quota, base)
         self.nodes = self.tree.table.nodes
-        self.copyup = CopyUp(self.tree, work, sync=config.sync)
+        self.copyup = CopyUp(self.tree, work, sync=not config.volatile)
         self.whiteouts = Whiteouts(work.fd if work is not None else None)
         if work is not None:
             layers[UPPER].file_whiteouts = not self.whiteouts.devices

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,19 @@ def rootless(_store_with_image: Rootless) -> Iterator[Rootless]:
     for name in engine.containers():  # or every test after this one would fail as well
         engine("rm", "-f", name)
     assert not left, "left behind:\n" + "\n".join(left)
+
+
+@pytest.fixture(params=["overlay", "cow", "fuse-overlayfs"])
+def driver(request: pytest.FixtureRequest) -> str:
+    """Each storage driver; a skip names what one lacks here."""
+    name: str = request.param
+    if name != "overlay" and not os.access("/dev/fuse", os.W_OK):
+        pytest.skip("/dev/fuse may not be opened")
+    if name == "cow" and find_spec("pyfuse3") is None:
+        pytest.skip("pyfuse3 is not installed")
+    if name == "fuse-overlayfs" and shutil.which(name) is None:
+        pytest.skip("fuse-overlayfs is not installed")
+    return name
 
 
 def _mounts(engine: Rootless) -> set[str]:

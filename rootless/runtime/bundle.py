@@ -110,6 +110,7 @@ def layer_stack(record: Record, idmap: IdMap) -> LayerStack:
         size=record.size,
         base=f"{where}/base.jsonl" if HOST in record.layers else "",
         ids=userns.nested(record.spec.userns, idmap).ends,
+        volatile=record.spec.auto_remove,
     )
 
 

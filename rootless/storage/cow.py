@@ -56,6 +56,7 @@ def _config(stack: LayerStack) -> server.Config:
         stack.work,
         size=stack.size or None,
         base=stack.base or None,
+        volatile=stack.volatile,
         ids=stack.ids if stack.owners == "owned" and HOST not in stack.layers else None,
     )
 

@@ -39,6 +39,8 @@ class LayerStack(msgspec.Struct, frozen=True):
         size: how many bytes `upper` may hold; 0 for no limit.
         base: base.jsonl, where is noted what a living layer had before the container changed it.
         ids: how many user and group ids the container has, from 0 on.
+        volatile: `upper` goes with the container, so that nothing of it needs to outlive a crash of the machine:
+            neither a copy-up nor fsync(2) waits for the disk.
     """
 
     layers: tuple[str, ...]
@@ -48,6 +50,7 @@ class LayerStack(msgspec.Struct, frozen=True):
     size: int = 0
     base: str = ""
     ids: tuple[int, int] = (1 << 32, 1 << 32)
+    volatile: bool = False
 
 
 class StorageDriver(Protocol):

@@ -57,4 +57,5 @@ class FuseOverlayfs:
         os.chdir(STAND_IN)
         os.set_inheritable(device, True)
         parts = f"lowerdir={':'.join(stack.layers)},upperdir={stack.upper},workdir={stack.work}"
+        parts += ",volatile" if stack.volatile else ""
         os.execvp(PROGRAM, [PROGRAM, "-f", "-o", parts, f"/dev/fd/{device}"])

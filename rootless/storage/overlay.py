@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from contextlib import suppress
 from typing import NoReturn
 
 from ..errors import UnavailableError
@@ -26,6 +28,9 @@ class Overlay:
         (overlayfs.rst, "User xattr").
         """
         options = f"lowerdir={':'.join(stack.layers)},upperdir={stack.upper},workdir={stack.work},userxattr"
+        if stack.volatile:
+            _forget_volatile(stack.work)
+            options += ",volatile"
         try:
             m.mount("overlay", target, "overlay", 0, options)
         except OSError as problem:
@@ -37,3 +42,15 @@ class Overlay:
     def serve(self, stack: LayerStack, connection: socket.socket) -> NoReturn:
         """Never called: the kernel is the server."""
         raise NotImplementedError
+
+
+def _forget_volatile(work: str) -> None:
+    """Take away the mark of an earlier volatile mount, over which the kernel refuses to mount (overlayfs.rst, "Volatile
+    mount"): the machine has not crashed since, or the container would be gone.
+    """
+    mark = f"{work}/work/incompat"
+    with suppress(FileNotFoundError):
+        os.unlink(f"{mark}/volatile/dirty")
+    with suppress(FileNotFoundError):
+        os.rmdir(f"{mark}/volatile")
+        os.rmdir(mark)

@@ -101,6 +101,7 @@ class Arena:
     base: Path
     lowers: list[str] = field(default_factory=lambda: ["lower"])
     log: Path | None = None
+    volatile: bool = False
 
     def prepare(self) -> None:
         """The directories of a mount."""
@@ -132,6 +133,7 @@ class Arena:
             lowers=tuple(server.LayerSpec(str(self.base / name)) for name in self.lowers),
             upper=server.LayerSpec(str(self.base / "upper")),
             work=str(self.base / "work"),
+            volatile=self.volatile,
             log=log,
         )
 
@@ -259,16 +261,16 @@ class Arena:
         mount.mount(None, "/", None, mount.MS_REC | mount.MS_PRIVATE)
         mount.mount("proc", "/proc", "proc")
         os.chdir(self.base)
-        lowers = ":".join(self.lowers)
+        options = f"lowerdir={':'.join(self.lowers)},upperdir=upper,workdir=work"
+        options += ",volatile" if self.volatile else ""
         if driver == "overlay":
-            mount.mount("overlay", "merged", "overlay", 0, f"lowerdir={lowers},upperdir=upper,workdir=work,userxattr")
+            mount.mount("overlay", "merged", "overlay", 0, f"{options},userxattr")
         elif driver == "cow":
             device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
             mount.mount("cow", "merged", "fuse", 0, server.mount_options(device))
             socket.send_fds(here, [b"fuse"], [device])
             os.close(device)
         else:
-            options = f"lowerdir={lowers},upperdir=upper,workdir=work"
             subprocess.run(["fuse-overlayfs", "-o", options, "merged"], check=True)
         here.close()
         os.chdir("merged")

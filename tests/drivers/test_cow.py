@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,47 @@ def test_an_exchange_of_directories_of_an_image(arena: Arena) -> None:
     arena.container("cow", work)
     seen = arena.container("cow", lambda: manifest(".", links=False))
     assert arena.container("overlay", lambda: manifest(".", links=False)) == seen
+
+
+def test_nothing_waits_for_the_disk_where_nothing_needs_to_last(arena: Arena) -> None:
+    """A volatile mount: neither copy-up nor fsync(2), as on the kernel's."""
+    setup(arena)
+
+    def config() -> server.Config:
+        def unwanted(fd: int) -> None:
+            raise AssertionError("the disk was waited for")
+
+        os.fsync = os.fdatasync = unwanted
+        return replace(arena.config(), volatile=True)
+
+    def work() -> bytes:
+        fd = os.open("file", os.O_RDWR | os.O_APPEND)
+        os.write(fd, b"more")
+        os.fsync(fd)
+        os.fdatasync(fd)
+        directory = os.open("dir", os.O_RDONLY)
+        os.fsync(directory)
+        os.rename("dir", "moved")
+        return Path("file").read_bytes()
+
+    assert arena.container("cow", work, config=config) == b"bottom\nmore"
+    assert arena.container("overlay", lambda: Path("file").read_bytes()) == b"bottom\nmore"
+
+
+def test_a_copy_up_shows_at_once(arena: Arena) -> None:
+    """Also one that the kernel does not know to have changed the file: another inode, a link less."""
+    setup(arena)
+
+    def work() -> list[int]:
+        found = []
+        for action in (lambda: None, lambda: os.close(os.open("file", os.O_RDWR)), lambda: os.rename("dir", "moved")):
+            action()
+            found.append(os.stat("file").st_nlink)
+            found.append(os.stat("moved/linked" if os.path.exists("moved") else "dir/linked").st_nlink)
+        return found
+
+    arena.in_room(lambda: os.link("lower/other", "lower/dir/linked"))
+    assert arena.container("cow", work) == [2, 2, 1, 2, 1, 1]
 
 
 def test_inode_numbers_stay(arena: Arena) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,18 +14,6 @@ import pytest
 from tests.conftest import Rootless
 
 IMAGE = "busybox:latest"
-
-
-@pytest.fixture(params=["overlay", "cow", "fuse-overlayfs"])
-def driver(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    if name != "overlay" and not os.access("/dev/fuse", os.W_OK):
-        pytest.skip("/dev/fuse may not be opened")
-    if name == "cow" and find_spec("pyfuse3") is None:
-        pytest.skip("pyfuse3 is not installed")
-    if name == "fuse-overlayfs" and shutil.which(name) is None:
-        pytest.skip("fuse-overlayfs is not installed")
-    return name
 
 
 def test_changes_are_seen_inside_and_nowhere_else(rootless: Rootless, driver: str) -> None:
@@ -57,6 +43,25 @@ def test_a_longer_run_ends_without_a_word(rootless: Rootless, driver: str) -> No
     """The file system's process ends with its mount, a moment before PID 1 is reported: that is no accident."""
     done = rootless("--storage-driver", driver, "run", "--rm", IMAGE, "sh", "-c", "sleep 0.3; exit 4")
     assert (done.returncode, done.stderr) == (4, b"")
+
+
+def test_what_goes_with_the_container_need_not_reach_the_disk(rootless: Rootless) -> None:
+    """With --rm, as podman does it: who has no use for the files afterwards should not wait for them either."""
+    script = "grep -c ' / overlay .*volatile' /proc/mounts; cat /x; echo x >> /x; sync /x"
+    overlay = ("--storage-driver", "overlay")
+    assert rootless(*overlay, "run", "--rm", IMAGE, "sh", "-c", script).stdout == b"1\n"
+    rootless.ok(*overlay, "run", "--name", "lasting", IMAGE, "true")
+    assert rootless(*overlay, "run", "--name", "kept", IMAGE, "sh", "-c", script).stdout == b"0\n"
+    rootless.ok("rm", "lasting", "kept")
+
+
+def test_a_volatile_root_can_be_visited_before_it_is_run(rootless: Rootless, driver: str, tmp_path: Path) -> None:
+    """The kernel refuses to mount what was mounted so before, until its mark is taken away."""
+    (tmp_path / "x").write_text("x\n")
+    rootless.ok("--storage-driver", driver, "create", "--rm", "--name", "visited", IMAGE, "cat", "/x", "/y")
+    for name in "x", "y":
+        rootless.ok("cp", str(tmp_path / "x"), f"visited:/{name}")
+    assert rootless.ok("start", "-a", "visited") == "x\nx\n"
 
 
 @pytest.mark.parametrize("name", ["cow", "fuse-overlayfs"])

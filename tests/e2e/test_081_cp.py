@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import tarfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,18 +13,6 @@ import pytest
 from tests.conftest import Rootless
 
 IMAGE = "busybox:latest"
-
-
-@pytest.fixture(params=["overlay", "cow", "fuse-overlayfs"])
-def driver(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    if name != "overlay" and not os.access("/dev/fuse", os.W_OK):
-        pytest.skip("/dev/fuse may not be opened")
-    if name == "cow" and find_spec("pyfuse3") is None:
-        pytest.skip("pyfuse3 is not installed")
-    if name == "fuse-overlayfs" and shutil.which(name) is None:
-        pytest.skip("fuse-overlayfs is not installed")
-    return name
 
 
 @pytest.fixture
