@@ -25,6 +25,7 @@ _OPTIONS = (
     click.option("--name", default="", help="Assign a name to the container"),
     click.option("--rm", "auto_remove", is_flag=True, help="Remove the container and its files when it exits"),
     click.option("--cidfile", default="", metavar="FILE", help="Write the container ID to the file"),
+    click.option("-a", "--attach", multiple=True, metavar="LIST", help="Attach to STDIN, STDOUT or STDERR"),
     click.option("-i", "--interactive", is_flag=True, help="Keep STDIN open even if not attached"),
     click.option("-t", "--tty", is_flag=True, help="Allocate a pseudo-TTY"),
     click.option("-e", "--env", multiple=True, metavar="LIST", help="Set environment variables"),
@@ -97,6 +98,7 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         signals.parse(given["stop_signal"])
     return Options(
         command=command,
+        attach=tuple(attached(text) for text in given.pop("attach")),
         env=tuple(environment(env, env_file)),
         labels=dict(labels(given.pop("label"), given.pop("label_file"))),
         restart=policy,
@@ -115,6 +117,13 @@ def read_options(*, command: tuple[str, ...], env: Sequence[str], env_file: Sequ
         **mounts,
         **given,
     )
+
+
+def attached(text: str) -> str:
+    """The name of a stream, as `--attach` takes it."""
+    if text.lower() not in ("stdin", "stdout", "stderr"):
+        raise invalid(text, "-a, --attach", "valid streams are STDIN, STDOUT and STDERR")
+    return text.lower()
 
 
 def health_check(given: dict[str, Any]) -> dict[str, Any]:

@@ -141,18 +141,17 @@ def _resources(resources: Resources) -> dict[str, Any]:
 
 
 def _config(spec: Spec) -> dict[str, Any]:
-    attached = not spec.detached
     return {
         "Hostname": spec.hostname,
         "Domainname": spec.domainname,
         "User": spec.user,
-        "AttachStdin": spec.stdin_open and attached,
-        "AttachStdout": attached,
-        "AttachStderr": attached,
+        "AttachStdin": spec.attaches("stdin"),
+        "AttachStdout": spec.attaches("stdout"),
+        "AttachStderr": spec.attaches("stderr"),
         **exposed_ports(spec),
         "Tty": spec.tty,
         "OpenStdin": spec.stdin_open,
-        "StdinOnce": spec.stdin_open and attached,
+        "StdinOnce": spec.attaches("stdin"),
         "Env": list(spec.env),
         "Cmd": list(spec.argv[len(spec.entrypoint) :]) or None,
         "Image": spec.image,

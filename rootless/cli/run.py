@@ -55,25 +55,30 @@ def run(
     resources = read_resources(given)
     wanted = read_obtain(given)
     options = read_options(detach=detach, resources=resources, **given)
+    if detach and options.attach:
+        raise UsageError("conflicting options: cannot specify both --attach and --detach")
     streams.parse_keys(detach_keys)
-    if not detach:
-        streams.require_terminal(tty=options.tty, interactive=options.interactive)
+    stdin, outputs = streams.taken_part_in(options.attach)
+    stdin = stdin and options.interactive and not detach
+    streams.require_terminal(tty=options.tty, interactive=stdin)
     require_absent(cidfile)
     obtain(context, image, wanted)
     engine = context.engine
     if engine.idmap.single:
         reason = engine.idmap.reason
         _say_once(context.paths, f"there is only one id in the container, everything is its root's: {reason}")
-    stdin = options.interactive and not detach
     with lifecycle.plan(engine, options, image, name) as maker:
         started = lifecycle.run(engine, maker, attached=not detach, stdin=stdin, window=streams.window())
     streams.warn(started.warnings)
     write_cidfile(cidfile, started.container_id)
+    if detach or not outputs:
+        print(started.container_id, flush=True)
     if detach:
-        print(started.container_id)
         return 0
     try:
-        return streams.attach(started.connection, stdin=stdin, terminal=options.tty, keys=detach_keys, proxy=sig_proxy)
+        return streams.attach(
+            started.connection, stdin=stdin, terminal=options.tty, keys=detach_keys, proxy=sig_proxy, outputs=outputs
+        )
     except Detached:
         return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import click
 
@@ -35,19 +35,36 @@ def window() -> tuple[int, int]:
     return 24, 80
 
 
+def taken_part_in(names: Sequence[str]) -> tuple[bool, frozenset[int]]:
+    """What `-a` names, all for nothing: whether input is among it, and which outputs."""
+    outputs = {"stdout": stream.STDOUT, "stderr": stream.STDERR}
+    return not names or "stdin" in names, frozenset(n for name, n in outputs.items() if not names or name in names)
+
+
 def warn(warnings: Iterable[str]) -> None:
     """Say what was asked for and does not hold."""
     for warning in warnings:
         print(f"rootless: warning: {warning}", file=sys.stderr)
 
 
-def attach(connection: stream.Connection, *, stdin: bool, terminal: bool, keys: str = "", proxy: bool = True) -> int:
+def attach(
+    connection: stream.Connection,
+    *,
+    stdin: bool,
+    terminal: bool,
+    keys: str = "",
+    proxy: bool = True,
+    outputs: frozenset[int] = frozenset({stream.STDOUT, stream.STDERR}),
+) -> int:
     """Stay attached until the end, or until the detach keys are typed; the exit code, 0 after detaching.
+
+    Args:
+        outputs: what is shown; with nothing to show, the end of the input ends it as well.
 
     Raises:
         attachment.Detached: the keys were typed.
     """
-    wanted = attachment.Terminal(stdin=stdin, terminal=terminal, proxy=proxy, detach=parse_keys(keys))
+    wanted = attachment.Terminal(stdin=stdin, terminal=terminal, proxy=proxy, detach=parse_keys(keys), outputs=outputs)
     return attachment.attach(connection, wanted)
 
 

@@ -73,6 +73,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         user: `user[:group]` by name or number, looked up in the container's own files at each start.
         tmpfs: mount point to options, as given.
         shm_size: bytes of /dev/shm.
+        attach: the streams that `-a` names (stdin, stdout, stderr); empty for those that the other options imply.
         stop_timeout: seconds between the stop signal and SIGKILL.
         restart: the restart policy; restart_retries: how often on-failure tries, 0 for as often as it takes.
         seccomp: "" for the default profile, "unconfined", or the text of a profile.
@@ -104,6 +105,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tty: bool = False
     stdin_open: bool = False
     detached: bool = False
+    attach: tuple[str, ...] = ()
     init: bool = False
     auto_remove: bool = False
     read_only: bool = False
@@ -136,6 +138,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mounts: tuple[Mount, ...] = ()
     volumes_from: tuple[str, ...] = ()
     net: Net = Net()
+
+    def attaches(self, name: str) -> bool:
+        """Whether its command takes part in this stream (stdin, stdout, stderr)."""
+        if self.detached or (name == "stdin" and not self.stdin_open):
+            return False
+        return not self.attach or name in self.attach
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

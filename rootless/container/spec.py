@@ -49,6 +49,7 @@ class Options(msgspec.Struct, frozen=True):
     tty: bool = False
     interactive: bool = False
     detach: bool = False
+    attach: tuple[str, ...] = ()
     init: bool = False
     auto_remove: bool = False
     read_only: bool = False
@@ -129,6 +130,7 @@ def build(options: Options, image: Origin, image_name: str, container_id: str, i
         tty=options.tty,
         stdin_open=options.interactive,
         detached=options.detach,
+        attach=options.attach,
         init=options.init,
         auto_remove=options.auto_remove,
         read_only=options.read_only,

@@ -41,16 +41,18 @@ class Terminal(msgspec.Struct, frozen=True):
         terminal: the container has a terminal: this one is put into raw mode, and its size follows.
         proxy: signals to this process are passed on, unless the container has a terminal.
         detach: the keys that end the attachment; None for none.
+        outputs: what is shown here. With nothing to show, the attachment ends with the input.
     """
 
     stdin: bool
     terminal: bool
     proxy: bool = True
     detach: DetachKeys | None = None
+    outputs: frozenset[int] = frozenset({stream.STDOUT, stream.STDERR})
 
 
 def attach(connection: stream.Connection, side: Terminal) -> int:
-    """Stay attached until the container ends. Returns its exit code.
+    """Stay attached until the container ends. Returns its exit code, 0 if the end of the input ended it.
 
     Raises:
         Detached: by its keys.
@@ -77,6 +79,7 @@ class _Attachment:
         self.stdin_open = side.stdin
         self.keys = side.detach if side.terminal else None
         self.output_open = True
+        self.outputs = side.outputs
         self.end: stream.Exited | None = None
         if not side.stdin:
             connection.data.shutdown(socket.SHUT_WR)
@@ -84,6 +87,8 @@ class _Attachment:
     def run(self) -> int:
         data, messages = self.connection.data.fileno(), self.connection.messages.fileno()
         while self.end is None or self.output_open:
+            if not (self.outputs or self.stdin_open or self.pending):
+                return 0
             poll = select.poll()
             poll.register(data, (select.POLLIN if self.output_open else 0) | (select.POLLOUT if self.pending else 0))
             if self.end is None:
@@ -123,7 +128,7 @@ class _Attachment:
             data = b""
         self.output_open = bool(data)
         for number, payload in self.frames.feed(data):
-            view = memoryview(payload)
+            view = memoryview(payload if number in self.outputs else b"")
             while view:
                 view = view[os.write(number, view) :]
 

@@ -274,7 +274,7 @@ class _Keeper:
             running,
             log,
             listener=self.listener,
-            stdin_once=not spec.detached,
+            stdin_once=spec.attaches("stdin"),
             pause=lambda paused: self._pause(running, paused),
             checking=self._checking() if spec.health is not None else None,
             networking=self.networking,

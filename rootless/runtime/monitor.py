@@ -166,7 +166,7 @@ class Monitor:
             await self._obey(client.connection)
             client.leave()
             self.clients.remove(client)
-            serving.cancel_scope.cancel()
+            # What it sent before it went is still the container's, and the end of it: the input's task ends by itself.
         client.connection.close()
 
     async def _obey(self, connection: stream.Connection) -> None:

@@ -101,8 +101,8 @@ def test_it_survives_its_command_and_ends_with_the_container(rootless: Rootless,
 
 
 def test_the_end_of_the_container_ends_it(rootless: Rootless, running: str) -> None:
-    process = rootless.popen("exec", running, "sleep", "600", stdout=subprocess.DEVNULL)
-    time.sleep(0.5)
+    process = rootless.popen("exec", running, "sh", "-c", "echo up; exec sleep 600", stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"up\n"
     os.kill(json.loads((rootless.paths.names / running / "state.json").read_text())["pid"], signal.SIGKILL)
     assert process.wait(timeout=10) == 137
 

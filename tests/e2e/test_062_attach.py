@@ -84,3 +84,56 @@ def test_what_of_the_keys_the_container_gets(keys: str, typed: bytes, passed: by
 def test_keys_that_are_none(keys: str) -> None:
     with pytest.raises(ValueError, match="unknown character"):
         DetachKeys.parse(keys)
+
+
+SPEAK = ("sh", "-c", "echo out; echo err >&2; exit 3")
+
+
+@pytest.mark.parametrize(("name", "out", "err"), [("stdout", b"out\n", b""), ("STDERR", b"", b"err\n")])
+def test_only_some_streams(rootless: Rootless, name: str, out: bytes, err: bytes) -> None:
+    done = rootless("run", "--name", "part", "-a", name, IMAGE, *SPEAK)
+    assert (done.returncode, done.stdout, done.stderr) == (3, out, err)
+    assert rootless.ok("inspect", "-f", "{{.Config.AttachStdin}} {{.Config.AttachStdout}}", "part").split() == [
+        "false",
+        "true" if name == "stdout" else "false",
+    ]
+    rootless.ok("rm", "part")
+
+
+def test_only_input(rootless: Rootless) -> None:
+    """As in Docker: the id is shown, and the end of the input is the end of the command, not of the container."""
+    shown = rootless.ok(
+        "run", "-i", "-a", "stdin", "--name", "fed", IMAGE, "sh", "-c", "cat; sleep 0.5", stdin=b"food\n"
+    )
+    assert shown.strip() == rootless.ok("inspect", "-f", "{{.Id}}", "fed").strip()
+    rootless.ok("wait", "fed")
+    assert rootless.ok("inspect", "-f", "{{.State.ExitCode}}", "fed") == "0\n"
+    assert rootless.ok("logs", "fed") == "food\n"
+    rootless.ok("rm", "fed")
+
+
+def test_the_input_ends_with_the_command_that_was_its_source(rootless: Rootless) -> None:
+    """As in Docker: who waits for more input after a kill -9 of the command would wait for ever."""
+    command = rootless.popen(
+        "run", "-i", "--name", "orphan", IMAGE, "sh", "-c", "echo up; cat; echo end", stdin=-1, stdout=-1
+    )
+    assert command.stdin is not None and command.stdout is not None
+    assert command.stdout.readline() == b"up\n"
+    command.stdin.write(b"last words\n")
+    command.stdin.flush()
+    assert command.stdout.readline() == b"last words\n"
+    command.kill()
+    command.communicate()
+    rootless.ok("wait", "orphan")
+    assert rootless.ok("logs", "orphan") == "up\nlast words\nend\n"
+    rootless.ok("rm", "orphan")
+
+
+def test_streams_that_are_none(rootless: Rootless) -> None:
+    done = rootless("run", "-a", "foo", IMAGE)
+    assert (done.returncode, done.stderr.decode().splitlines()[0]) == (
+        125,
+        'rootless: invalid argument "foo" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR',
+    )
+    done = rootless("run", "-d", "-a", "stdout", IMAGE)
+    assert done.returncode == 125 and b"cannot specify both --attach and --detach" in done.stderr
