@@ -58,6 +58,7 @@ _OPTIONS = (
     click.option("--read-only", is_flag=True, help="Mount the container's root filesystem as read only"),
     *MOUNT_OPTIONS,
     click.option("--shm-size", default="64m", metavar="BYTES", help="Size of /dev/shm"),
+    click.option("--cgroup-parent", default="", metavar="STRING", help="Optional parent cgroup for the container"),
     click.option("--ulimit", multiple=True, metavar="LIST", help="Ulimit options"),
     click.option("--cap-add", multiple=True, metavar="LIST", help="Add Linux capabilities"),
     click.option("--cap-drop", multiple=True, metavar="LIST", help="Drop Linux capabilities"),

@@ -108,6 +108,7 @@ def _host_config(spec: Spec) -> dict[str, Any]:
         "CapAdd": list(spec.cap_add) or None,
         "CapDrop": list(spec.cap_drop) or None,
         "GroupAdd": list(spec.group_add) or None,
+        "CgroupParent": spec.cgroup_parent,
         "Init": spec.init,
         "Privileged": spec.privileged,
         "ReadonlyRootfs": spec.read_only,
@@ -130,14 +131,33 @@ def _host_config(spec: Spec) -> dict[str, Any]:
 def _resources(resources: Resources) -> dict[str, Any]:
     return {
         "CpuShares": resources.cpu_shares,
+        "CpuPeriod": resources.cpu_period,
+        "CpuQuota": resources.cpu_quota,
         "Memory": resources.memory,
         "NanoCpus": resources.nano_cpus,
         "CpusetCpus": resources.cpuset_cpus,
+        "CpusetMems": resources.cpuset_mems,
+        "BlkioWeight": resources.blkio_weight,
+        **{key: _disks(resources, kind) for key, kind in _DISK_KEYS.items()},
         "MemoryReservation": resources.memory_reservation,
         "MemorySwap": resources.memory_swap or 2 * resources.memory,
         "OomScoreAdj": resources.oom_score_adj,
         "PidsLimit": resources.pids_limit or None,
     }
+
+
+_DISK_KEYS = {
+    "BlkioWeightDevice": "weight",
+    "BlkioDeviceReadBps": "rbps",
+    "BlkioDeviceWriteBps": "wbps",
+    "BlkioDeviceReadIOps": "riops",
+    "BlkioDeviceWriteIOps": "wiops",
+}
+
+
+def _disks(resources: Resources, kind: str) -> list[dict[str, Any]]:
+    name = "Weight" if kind == "weight" else "Rate"
+    return [{"Path": limit.path, name: limit.value} for limit in resources.devices if limit.kind == kind]
 
 
 def _config(spec: Spec) -> dict[str, Any]:

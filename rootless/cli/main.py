@@ -154,6 +154,9 @@ def _tell_usage(problem: click.ClickException) -> int:
     code, text = 125, problem.format_message()
     if isinstance(problem, click.NoSuchOption):
         text = f"unknown {'shorthand ' if not problem.option_name.startswith('--') else ''}flag: {problem.option_name}"
+        from .absent import no_option
+
+        text += no_option(problem.option_name)
     elif isinstance(problem, click.BadOptionUsage):
         text = f"flag needs an argument: {problem.option_name}"
     elif not isinstance(problem, click.BadParameter) or isinstance(problem, click.MissingParameter):

@@ -104,7 +104,9 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise click.UsageError(f"unknown command: {ctx.command_path} {args[0]}", ctx)
+            from .absent import no_command
+
+            raise click.UsageError(f"unknown command: {ctx.command_path} {args[0]}{no_command(args[0])}", ctx)
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:

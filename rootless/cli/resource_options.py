@@ -13,6 +13,7 @@ from ..container.record import Resources
 from ..container.resources import check
 from ..errors import UsageError
 from .container_options import size
+from .disk_options import disk_options, read_disks
 from .options import invalid
 
 _LIMITS = (
@@ -22,8 +23,14 @@ _LIMITS = (
         "--memory-swap", metavar="BYTES", help="Swap limit equal to memory plus swap: '-1' to enable unlimited swap"
     ),
     click.option("--cpus", metavar="DECIMAL", help="Number of CPUs"),
+    click.option("--cpu-period", metavar="INT", help="Limit CPU CFS (Completely Fair Scheduler) period"),
+    click.option("--cpu-quota", metavar="INT", help="Limit CPU CFS (Completely Fair Scheduler) quota"),
     click.option("-c", "--cpu-shares", metavar="INT", help="CPU shares (relative weight)"),
     click.option("--cpuset-cpus", metavar="STRING", help="CPUs in which to allow execution (0-3, 0,1)"),
+    click.option("--cpuset-mems", metavar="STRING", help="MEMs in which to allow execution (0-3, 0,1)"),
+    click.option(
+        "--blkio-weight", metavar="UINT16", help="Block IO (relative weight), between 10 and 1000, or 0 to disable"
+    ),
     click.option("--pids-limit", metavar="INT", help="Tune container pids limit (set -1 for unlimited)"),
 )
 _OOM = click.option("--oom-score-adj", metavar="INT", help="Tune host's OOM preferences (-1000 to 1000)")
@@ -40,7 +47,7 @@ def limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def resource_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command with all of them."""
-    return limit_options(_OOM(function))
+    return limit_options(_OOM(disk_options(function)))
 
 
 def take_resources(given: dict[str, Any]) -> dict[str, int | str]:
@@ -63,7 +70,8 @@ def read_resources(given: dict[str, Any]) -> Resources:
     Raises:
         UsageError: a text that is no number, or numbers that can't be meant.
     """
-    resources = msgspec.convert(take_resources(given), Resources)
+    found = take_resources(given)
+    resources = msgspec.structs.replace(msgspec.convert(found, Resources), devices=read_disks(given))
     check(resources)
     return resources
 
@@ -100,13 +108,25 @@ def _integer(flag: str) -> Callable[[str], int]:
     return read
 
 
+def _weight(text: str) -> int:
+    if not re.fullmatch(r"\d+", text, re.ASCII):
+        raise invalid(text, "--blkio-weight", f'strconv.ParseUint: parsing "{text}": invalid syntax')
+    if int(text) >= 1 << 16:
+        raise invalid(text, "--blkio-weight", f'strconv.ParseUint: parsing "{text}": value out of range')
+    return int(text)
+
+
 _READERS: Mapping[str, tuple[str, Callable[[str], int | str]]] = {
     "memory": ("memory", lambda text: size(text, "-m, --memory")),
     "memory_reservation": ("memory_reservation", lambda text: size(text, "--memory-reservation")),
     "memory_swap": ("memory_swap", _swap),
     "cpus": ("nano_cpus", _nano_cpus),
+    "cpu_period": ("cpu_period", _integer("--cpu-period")),
+    "cpu_quota": ("cpu_quota", _integer("--cpu-quota")),
     "cpu_shares": ("cpu_shares", _integer("-c, --cpu-shares")),
     "cpuset_cpus": ("cpuset_cpus", str),
+    "cpuset_mems": ("cpuset_mems", str),
+    "blkio_weight": ("blkio_weight", _weight),
     "pids_limit": ("pids_limit", _integer("--pids-limit")),
     "oom_score_adj": ("oom_score_adj", _integer("--oom-score-adj")),
 }

@@ -17,6 +17,7 @@ from .context import Context
 from .obtain import obtain, obtain_options, read_obtain
 from .options import Command
 from .resource_options import read_resources, resource_options
+from .unheld_options import take_unheld, unheld_options
 
 
 @click.command(
@@ -32,6 +33,7 @@ from .resource_options import read_resources, resource_options
 @streams.detach_keys_option
 @container_options
 @resource_options
+@unheld_options
 @obtain_options
 @click.argument("image", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -52,6 +54,7 @@ def run(
     from ..runtime.attach import Detached
 
     context: Context = ctx.obj
+    unheld = take_unheld(given)
     resources = read_resources(given)
     wanted = read_obtain(given)
     options = read_options(detach=detach, resources=resources, **given)
@@ -69,7 +72,7 @@ def run(
         _say_once(context.paths, f"there is only one id in the container, everything is its root's: {reason}")
     with lifecycle.plan(engine, options, image, name) as maker:
         started = lifecycle.run(engine, maker, attached=not detach, stdin=stdin, window=streams.window())
-    streams.warn(started.warnings)
+    streams.warn((*unheld, *started.warnings))
     write_cidfile(cidfile, started.container_id)
     if detach or not outputs:
         print(started.container_id, flush=True)

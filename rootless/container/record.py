@@ -40,6 +40,20 @@ class LogConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     options: dict[str, str] = {}
 
 
+class DeviceLimit(msgspec.Struct, frozen=True):
+    """What a container may have of one disk.
+
+    Attributes:
+        kind: the kernel's word in io.max (rbps, wbps, riops, wiops), or weight.
+        path: of the device's node on the machine.
+        value: bytes or operations a second, 0 for any number; a weight from 10 to 1000, 0 for the usual one.
+    """
+
+    kind: str
+    path: str
+    value: int
+
+
 class Resources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a container may use; 0 or empty where nothing was said.
 
@@ -47,20 +61,28 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         memory, memory_reservation: bytes.
         memory_swap: bytes of both together, -1 for as much swap as there is; 0 for as much again as `memory`.
         nano_cpus: billionths of a processor's time.
+        cpu_period, cpu_quota: microseconds of processor time (quota) in each period; another way to say nano_cpus.
         cpu_shares: the weight beside others, 2 to 262144; 1024 is the usual one.
-        cpuset_cpus: a list of processors such as `0-2,5`.
+        cpuset_cpus: a list of processors such as `0-2,5`; cpuset_mems: likewise of memory nodes.
         pids_limit: processes and threads; -1 for any number.
         oom_score_adj: -1000 to 1000 (proc_pid_oom_score_adj(5)).
+        blkio_weight: the weight beside others on every disk, 10 to 1000.
+        devices: limits on single disks.
     """
 
     memory: int = 0
     memory_swap: int = 0
     memory_reservation: int = 0
     nano_cpus: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
     cpu_shares: int = 0
     cpuset_cpus: str = ""
+    cpuset_mems: str = ""
     pids_limit: int = 0
     oom_score_adj: int = 0
+    blkio_weight: int = 0
+    devices: tuple[DeviceLimit, ...] = ()
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,6 +96,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         tmpfs: mount point to options, as given.
         shm_size: bytes of /dev/shm.
         attach: the streams that `-a` names (stdin, stdout, stderr); empty for those that the other options imply.
+        cgroup_parent: where its cgroup shall be made; empty for where the others are.
         stop_timeout: seconds between the stop signal and SIGKILL.
         restart: the restart policy; restart_retries: how often on-failure tries, 0 for as often as it takes.
         seccomp: "" for the default profile, "unconfined", or the text of a profile.
@@ -134,6 +157,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     log: LogConfig = LogConfig()
     health: Check | None = None
     resources: Resources = Resources()
+    cgroup_parent: str = ""
     storage_opt: dict[str, str] = {}
     mounts: tuple[Mount, ...] = ()
     volumes_from: tuple[str, ...] = ()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 
 import msgspec
 
 from ..errors import UsageError
-from .record import Resources
+from .record import DeviceLimit, Resources
 
 LEAST_MEMORY = 6 << 20
 """Bytes; Docker's least."""
@@ -25,6 +26,8 @@ def check(resources: Resources) -> None:
     """
     _check_memory(resources)
     _check_cpus(resources)
+    _check_nodes(resources.cpuset_mems)
+    _check_disks(resources)
     if not -1000 <= resources.oom_score_adj <= 1000:
         raise UsageError(f"Invalid value {resources.oom_score_adj}, range for oom score adj is [-1000, 1000]")
     if resources.pids_limit < -1:
@@ -50,6 +53,7 @@ def _check_cpus(resources: Resources) -> None:
     count = len(online)
     if resources.nano_cpus < 0 or resources.nano_cpus > count * 10**9:
         raise UsageError(f"Range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available")
+    _check_quota(resources)
     if resources.cpu_shares < 0:
         raise UsageError(f"invalid CPU shares ({resources.cpu_shares}): value must be a positive integer")
     if resources.cpuset_cpus:
@@ -60,28 +64,69 @@ def _check_cpus(resources: Resources) -> None:
             )
 
 
+def _check_quota(resources: Resources) -> None:
+    period, quota = resources.cpu_period, resources.cpu_quota
+    for what, given in ("Period", period), ("Quota", quota):
+        if resources.nano_cpus and given:
+            raise UsageError(f"Conflicting options: Nano CPUs and CPU {what} cannot both be set")
+    if period and not 1000 <= period <= 1_000_000:
+        raise UsageError("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
+    if 0 < quota < 1000:
+        raise UsageError("CPU cfs quota can not be less than 1ms (i.e. 1000)")
+
+
+def _check_disks(resources: Resources) -> None:
+    if resources.blkio_weight and not 10 <= resources.blkio_weight <= 1000:
+        raise UsageError("Range of blkio weight is from 10 to 1000")
+    for limit in resources.devices:
+        disk_number(limit)
+
+
+def disk_number(limit: DeviceLimit) -> str:
+    """`major:minor` of a limit's disk.
+
+    Raises:
+        UsageError: there is no such block device.
+    """
+    try:
+        status = os.stat(limit.path)
+    except OSError as problem:
+        raise UsageError(f"{limit.path}: {(problem.strerror or '').lower()}") from None
+    if not stat.S_ISBLK(status.st_mode):
+        raise UsageError(f"{limit.path} is not a block device")
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+
+
 def cpus(text: str) -> frozenset[int]:
     """The processors of a list such as `0-2,5`; of an empty one, all that are online.
 
     Raises:
         UsageError: it is no such list.
     """
-    if not text:
-        return _online()
+    return _list(text, "cpus") if text else _online(Path("/sys/devices/system/cpu/online"))
+
+
+def _list(text: str, what: str) -> frozenset[int]:
     found: set[int] = set()
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise UsageError(f"Invalid value {text} for cpuset cpus")
+            raise UsageError(f"Invalid value {text} for cpuset {what}")
         found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     return frozenset(found)
 
 
-def _online() -> frozenset[int]:
+def _online(path: Path) -> frozenset[int]:
     try:
-        return cpus(Path("/sys/devices/system/cpu/online").read_text().strip() or "0")
-    except OSError:
-        return frozenset(range(os.cpu_count() or 1))
+        return _list(path.read_text().strip() or "0", path.parent.name)
+    except OSError:  # no such directory: one memory node, or as many processors as the interpreter sees
+        return frozenset(range(os.cpu_count() or 1)) if path.parent.name == "cpu" else frozenset({0})
+
+
+def _check_nodes(text: str) -> None:
+    online = _online(Path("/sys/devices/system/node/online"))
+    if text and not _list(text, "mems") <= online:
+        raise UsageError(f"Requested memory nodes are not available - requested {text}, available: {ranges(online)}")
 
 
 def ranges(numbers: frozenset[int]) -> str:

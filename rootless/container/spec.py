@@ -80,6 +80,7 @@ class Options(msgspec.Struct, frozen=True):
     health_set: tuple[str, ...] = ()
     no_healthcheck: bool = False
     log: LogConfig = msgspec.field(default_factory=LogConfig)
+    cgroup_parent: str = ""
     resources: Resources = msgspec.field(default_factory=Resources)
     storage_opt: dict[str, str] = msgspec.field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
@@ -160,6 +161,7 @@ def build(options: Options, image: Origin, image_name: str, container_id: str, i
         health=health.merge(options.health, run, none=options.no_healthcheck, options=options.health_set),
         log=options.log,
         resources=options.resources,
+        cgroup_parent=options.cgroup_parent,
         storage_opt=options.storage_opt,
         mounts=_mounts(options, run, inherited),
         volumes_from=options.volumes_from,

@@ -53,11 +53,17 @@ class Base(msgspec.Struct, frozen=True):
     home: Path
 
 
-def find(wanted: frozenset[str]) -> Base | None:
-    """The base that gives most of the controllers in `wanted`, the nearest first. None when there is none."""
+def find(wanted: frozenset[str], parent: str = "") -> Base | None:
+    """The base that gives most of the controllers in `wanted`, the nearest first. None when there is none.
+
+    Args:
+        parent: if not empty, this one and no other: a path from the top of the hierarchy, or below the nearest base.
+    """
     home = kernel.own()
     if home is None:
         return None
+    if parent:
+        return _named(home, parent, wanted)
     base = _best(home, wanted)
     if base is not None and base.controllers >= wanted:
         return base
@@ -68,6 +74,32 @@ def find(wanted: frozenset[str]) -> Base | None:
 def _best(home: Path, wanted: frozenset[str]) -> Base | None:
     bases = [Base(directory, _would_pass_on(directory, wanted), home) for directory in _delegated(home)]
     return max(bases, key=lambda base: len(base.controllers), default=None)  # of equals, the first
+
+
+def _named(home: Path, parent: str, wanted: frozenset[str]) -> Base | None:
+    """A base that somebody names. One below a base of ours is made where it is not there."""
+    words = [word for word in parent.split("/") if word not in ("", ".")]
+    start = top(home) if parent.startswith("/") else next(_delegated(home), None)
+    if start is None or not words or ".." in words:
+        return None
+    directory = start.joinpath(*words)
+    with suppress(OSError):
+        directory.mkdir(parents=True, exist_ok=True)
+    common = Path(os.path.commonpath((home, directory)))
+    if not (_may_write(directory) and os.access(common / "cgroup.procs", os.W_OK, effective_ids=True)):
+        return None
+    for above in reversed(directory.relative_to(start).parents):
+        kernel.pass_on(start / above, wanted)
+    return Base(directory, _would_pass_on(directory, wanted), home)
+
+
+def top(directory: Path) -> Path:
+    """The highest cgroup that can be seen from here."""
+    for above in directory.parents:
+        if not (above / "cgroup.procs").exists():
+            break
+        directory = above
+    return directory
 
 
 def _delegated(home: Path) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from ..idmap import IdMap
 from ..kernel import cgroup as kernel
 from ..kernel import process
 from . import cgroup, freeze, limits
-from .delegation import explain
+from .delegation import explain, explain_parent
 
 FREEZE_TIMEOUT = 2.0
 """Seconds in which the kernel has to freeze every process of a container."""
@@ -54,7 +54,11 @@ class Confinement:
         """
         self.warnings = ()
         resources = self.container.spec.resources
-        base = cgroup.find(limits.wanted(resources))
+        parent = self.container.spec.cgroup_parent
+        base = cgroup.find(limits.wanted(resources), parent)
+        if base is None and parent:
+            self.warnings = (f"--cgroup-parent {parent} does not hold: {explain_parent(parent)}",)
+            base = cgroup.find(limits.wanted(resources))
         if base is not None:
             name = f"rootless-{self.container.id[:12]}"
             self._note(str(base.directory / name))
@@ -80,6 +84,11 @@ class Confinement:
         if not may_adjust_oom_score(resources.oom_score_adj):
             found.append("--oom-score-adj does not hold: only an administrator may lower what your shell has")
         missing = limits.lacking(self._path(), resources)
+        if limits.weighs(resources) - missing and not limits.disks_weigh():
+            found.append(
+                f"{' and '.join(sorted(limits.weighs(resources)))} does not hold: no disk's scheduler regards weights; "
+                "an administrator can run: echo bfq > /sys/block/DISK/queue/scheduler"
+            )
         if missing and (what := limits.complaint(missing, self.idmap)):
             found.append(f"{what}: {explain(limits.controllers_of(missing, resources))}")
         return found

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..kernel import cgroup as kernel
 from . import systemd
+from .cgroup import top
 
 UNIFIED = "an administrator can boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line"
 DROP_IN = "/etc/systemd/system/user@.service.d/delegate.conf"
@@ -19,7 +20,7 @@ def explain(controllers: frozenset[str]) -> str:
     names = ", ".join(sorted(controllers))
     if home is None:
         return f"no cgroup of version 2 can be seen here; {UNIFIED}"
-    if absent := controllers - kernel.controllers(_top(home)):
+    if absent := controllers - kernel.controllers(top(home)):
         remedy = f"; {UNIFIED}" if _has_version_one() else ""
         return f"cgroup version 2 does not have {', '.join(sorted(absent))} here{remedy}"
     if os.path.isdir("/run/systemd/system"):
@@ -28,7 +29,16 @@ def explain(controllers: frozenset[str]) -> str:
         where = shlex.quote(str(home))
         move = f"for p in $(cat {where}/cgroup.procs); do echo $p > {where}/shell/cgroup.procs; done"
         return f"your cgroup {home} has processes of its own; you can run: mkdir {where}/shell; {move}"
-    return f"no cgroup with {names} is delegated to you; {_delegate(_top(home), controllers)}"
+    return f"no cgroup with {names} is delegated to you; {_delegate(top(home), controllers)}"
+
+
+def explain_parent(parent: str) -> str:
+    """Why nothing may be made below a cgroup that somebody names, and what to do about it; a part of one line."""
+    home = kernel.own()
+    if home is None:
+        return f"no cgroup of version 2 can be seen here; {UNIFIED}"
+    place = shlex.quote(os.path.join(top(home) if parent.startswith("/") else home, parent.lstrip("/")))
+    return f"it is not delegated to you; an administrator can run: mkdir -p {place}; chown -R {_user()} {place}"
 
 
 def _has_version_one() -> bool:
@@ -54,15 +64,6 @@ def _delegate(top: Path, controllers: frozenset[str]) -> str:
         f"an administrator can run: mkdir -p {place}/shell; chown -R {_user()} {place}; echo '{enable}' > "
         f"{shlex.quote(str(top))}/cgroup.subtree_control; echo PID-OF-YOUR-SHELL > {place}/shell/cgroup.procs"
     )
-
-
-def _top(directory: Path) -> Path:
-    """The highest cgroup that can be seen from here."""
-    for above in directory.parents:
-        if not (above / "cgroup.procs").exists():
-            break
-        directory = above
-    return directory
 
 
 def _user() -> str:

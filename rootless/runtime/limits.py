@@ -11,12 +11,13 @@ import os
 import re
 import resource
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from ..container.record import Resources, Ulimit
-from ..container.resources import cpus
+from ..container.record import DeviceLimit, Resources, Ulimit
+from ..container.resources import cpus, disk_number
 from ..errors import RootlessError
 from ..idmap import IdMap
 from ..kernel import cgroup as kernel
@@ -60,6 +61,10 @@ _DEFAULTS = {
     "cpu.max": f"max {PERIOD}",
     "cpu.weight": "100",
     "cpuset.cpus": "",
+    "cpuset.mems": "",
+    "io.weight": "default 100",
+    "io.bfq.weight": "default 100",
+    "io.max": "",
     "pids.max": "max",
 }
 
@@ -71,10 +76,14 @@ def all_limits(resources: Resources) -> list[Limit]:
         Limit("--memory", "memory.max", str(memory) if memory else "max"),
         Limit("--memory-swap", "memory.swap.max", _swap(resources), implied=not resources.memory_swap),
         Limit("--memory-reservation", "memory.low", str(resources.memory_reservation)),
-        Limit("--cpus", "cpu.max", f"{_quota(resources.nano_cpus)} {PERIOD}"),
+        _time(resources),
         Limit("--cpu-shares", "cpu.weight", str(weight(resources.cpu_shares))),
         Limit("--cpuset-cpus", "cpuset.cpus", resources.cpuset_cpus),
+        Limit("--cpuset-mems", "cpuset.mems", resources.cpuset_mems),
         Limit("--pids-limit", "pids.max", str(resources.pids_limit) if resources.pids_limit > 0 else "max"),
+        Limit("--blkio-weight", "io.weight", f"default {io_weight(resources.blkio_weight)}"),
+        Limit("--blkio-weight", "io.bfq.weight", f"default {resources.blkio_weight or 100}", implied=True),
+        *(_disk(limit) for limit in resources.devices),
     ]
 
 
@@ -83,6 +92,51 @@ def _swap(resources: Resources) -> str:
     if not resources.memory or resources.memory_swap < 0:
         return "max"
     return str(resources.memory_swap - resources.memory if resources.memory_swap else resources.memory)
+
+
+def _time(resources: Resources) -> Limit:
+    """Processor time: Docker's `--cpus`, or the two numbers that the kernel itself takes."""
+    if resources.cpu_quota or resources.cpu_period:
+        quota = str(resources.cpu_quota) if resources.cpu_quota > 0 else "max"
+        option = "--cpu-quota" if resources.cpu_quota else "--cpu-period"
+        return Limit(option, "cpu.max", f"{quota} {resources.cpu_period or PERIOD}")
+    return Limit("--cpus", "cpu.max", f"{_quota(resources.nano_cpus)} {PERIOD}")
+
+
+DISK_OPTIONS = {
+    "rbps": "--device-read-bps",
+    "wbps": "--device-write-bps",
+    "riops": "--device-read-iops",
+    "wiops": "--device-write-iops",
+    "weight": "--blkio-weight-device",
+}
+
+
+def _disk(limit: DeviceLimit) -> Limit:
+    disk = disk_number(limit)
+    if limit.kind == "weight":
+        return Limit(DISK_OPTIONS["weight"], "io.weight", f"{disk} {io_weight(limit.value)}")
+    return Limit(DISK_OPTIONS[limit.kind], "io.max", f"{disk} {limit.kind}={limit.value or 'max'}")
+
+
+def io_weight(weight: int) -> int:
+    """io.weight (1 to 10000, usually 100) for version 1's weight (10 to 1000, usually 500); 0 is for the usual one."""
+    return 1 + (weight - 10) * 9999 // 990 if weight else 100
+
+
+def weighs(resources: Resources) -> frozenset[str]:
+    """The options that give a weight on disks."""
+    return frozenset(limit.option for limit in limits(resources) if limit.file == "io.weight")
+
+
+def disks_weigh(blocks: Path = Path("/sys/block"), costs: Path = Path("/sys/fs/cgroup/io.cost.qos")) -> bool:
+    """Whether some disk regards weights: its scheduler is bfq, or root has given it a cost model (cgroup-v2.rst)."""
+    for path in (costs, *blocks.glob("*/queue/scheduler")):
+        with suppress(OSError):
+            text = path.read_text()
+            if "[bfq]" in text or "enable=1" in text:
+                return True
+    return False
 
 
 def _quota(nano_cpus: int) -> str:

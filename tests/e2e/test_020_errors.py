@@ -13,6 +13,12 @@ IMAGE = "busybox:latest"
     ("words", "code", "message"),
     [
         (("nosuch",), 1, "unknown command: rootless nosuch"),
+        (
+            ("swarm", "init"),
+            1,
+            "unknown command: rootless swarm: it is for clusters of machines",
+        ),
+        (("run", "--gpus", "all", "x"), 125, "unknown flag: --gpus: the driver's own container tools"),
         (("container", "nosuch"), 1, "unknown command: rootless container nosuch"),
         (("--nosuch",), 125, "unknown flag: --nosuch"),
         (("run", "--nosuch", IMAGE), 125, "unknown flag: --nosuch"),

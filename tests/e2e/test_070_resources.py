@@ -394,3 +394,21 @@ def test_a_fork_bomb(rootless: Rootless) -> None:
         began = time.monotonic()
         rootless.ok("rm", "-f", name)
         assert time.monotonic() - began < 10
+
+
+def test_what_holds_nowhere_is_told_and_does_not_stop_a_script(rootless: Rootless) -> None:
+    unheld = (
+        *("--memory-swappiness", "10", "--oom-kill-disable", "--kernel-memory", "10m", "--cpu-rt-runtime", "1000"),
+        *("--cpu-rt-period", "1000", "--device-cgroup-rule", "c 1:3 rwm"),
+    )
+    done = rootless("run", "--rm", *unheld, "busybox", "true")
+    assert done.returncode == 0
+    told = [line.split()[2] for line in done.stderr.decode().splitlines()]
+    assert sorted(told) == sorted(word for word in unheld if word.startswith("--"))
+    for words, message in (
+        (("--memory-swappiness", "101"), "invalid value: 101. Valid memory swappiness range is 0-100"),
+        (("--device-cgroup-rule", "foo"), "invalid device cgroup format 'foo'"),
+        (("--disable-content-trust=false",), "content trust is not checked here"),
+    ):
+        refused = rootless("run", *words, "busybox", "true")
+        assert refused.returncode == 125 and message in refused.stderr.decode()

@@ -164,6 +164,20 @@ def test_the_root_of_all_may_have_processes(top: Path, monkeypatch: pytest.Monke
 
 
 @unprivileged
+def test_a_parent_that_is_named(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the top, or below the nearest base, where it is made; nothing else takes its place."""
+    home = make(top / "mine" / "shell", has="memory", passes="", processes="1")
+    make(top / "mine", has="memory", passes="memory")
+    make(top / "mine" / "course", has="memory")
+    live_in(monkeypatch, home)
+    found = cgroup.find(frozenset({"memory"}), "/mine/course")
+    assert found is not None and found.directory == top / "mine" / "course"
+    assert cgroup.find(frozenset(), "/mine/../other") is None
+    assert cgroup.find(frozenset(), "/") is None
+    not_mine(make(top / "other"))
+    assert cgroup.find(frozenset(), "/other") is None
+
+
 def test_a_scope_is_asked_for_when_a_limit_needs_one(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """systemd moves the process; at the top of its scope it would be in the way, so it goes on to a leaf."""
     session = not_mine(make(top / "session.scope", processes=str(os.getpid())))

@@ -7,13 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from rootless.container.record import Resources, Ulimit
+from rootless.container.record import DeviceLimit, Resources, Ulimit
 from rootless.errors import RootlessError
 from rootless.idmap import Extent, IdMap
 from rootless.kernel.caps import Cap
 from rootless.runtime import limits
 from rootless.runtime.cgroup import INNER
-from rootless.runtime.limits import all_limits, apply, complaint, lacking, weight, with_stand_ins
+from rootless.runtime.limits import (
+    all_limits,
+    apply,
+    complaint,
+    disks_weigh,
+    io_weight,
+    lacking,
+    weighs,
+    weight,
+    with_stand_ins,
+)
 from rootless.runtime.program import Program
 
 MIB = 1 << 20
@@ -26,7 +36,18 @@ EVERYTHING = Resources(
     cpuset_cpus="0-1",
     pids_limit=20,
 )
-FILES = ("memory.max", "memory.swap.max", "memory.low", "cpu.max", "cpu.weight", "cpuset.cpus", "pids.max")
+FILES = (
+    "memory.max",
+    "memory.swap.max",
+    "memory.low",
+    "cpu.max",
+    "cpu.weight",
+    "cpuset.cpus",
+    "cpuset.mems",
+    "pids.max",
+    "io.weight",
+    "io.bfq.weight",
+)
 
 
 def texts(resources: Resources) -> dict[str, str]:
@@ -68,6 +89,55 @@ def test_the_least_share_of_a_processor() -> None:
     assert texts(Resources(nano_cpus=1_000_000)) == {"cpu.max": "1000 100000"}
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (Resources(cpu_quota=50_000), "50000 100000"),
+        (Resources(cpu_quota=50_000, cpu_period=20_000), "50000 20000"),
+        (Resources(cpu_quota=-1, cpu_period=20_000), "max 20000"),
+        (Resources(cpu_period=20_000), "max 20000"),
+    ],
+)
+def test_time_in_the_kernels_own_numbers(given: Resources, expected: str) -> None:
+    assert texts(given) == {"cpu.max": expected}
+
+
+def test_weights_on_disks() -> None:
+    assert [io_weight(w) for w in (0, 10, 500, 1000)] == [100, 1, 4950, 10000]
+    assert texts(Resources(blkio_weight=300)) == {"io.weight": "default 2930", "io.bfq.weight": "default 300"}
+    assert weighs(Resources(blkio_weight=300)) == {"--blkio-weight"}
+    assert weighs(Resources(memory=64 * MIB)) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "costs", "expected"),
+    [
+        ("mq-deadline [bfq] none", "", True),
+        ("[mq-deadline] bfq none", "", False),
+        ("[none]", "8:0 enable=1 ctrl=auto\n", True),
+        ("[none]", "8:0 enable=0 ctrl=auto\n", False),
+    ],
+)
+def test_whether_a_disk_regards_weights(tmp_path: Path, scheduler: str, costs: str, expected: bool) -> None:
+    (tmp_path / "sda/queue").mkdir(parents=True)
+    (tmp_path / "sda/queue/scheduler").write_text(scheduler)
+    (tmp_path / "costs").write_text(costs)
+    assert disks_weigh(tmp_path, tmp_path / "costs") is expected
+
+
+def test_limits_on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line for each: the kernel keeps what a line of io.max does not name."""
+    monkeypatch.setattr(limits, "disk_number", lambda limit: "8:16")
+    asked = Resources(devices=(DeviceLimit("rbps", "/dev/sdb", 1 << 20), DeviceLimit("wiops", "/dev/sdb", 0),
+                               DeviceLimit("weight", "/dev/sdb", 10)))  # fmt: skip
+    assert [(one.option, one.file, one.value) for one in limits.limits(asked)] == [
+        ("--device-read-bps", "io.max", "8:16 rbps=1048576"),
+        ("--device-write-iops", "io.max", "8:16 wiops=max"),
+        ("--blkio-weight-device", "io.weight", "8:16 1"),
+    ]
+    assert limits.wanted(asked) == {"io"}
+
+
 def test_weights_go_through_the_three_points_and_never_fall() -> None:
     assert [weight(shares) for shares in (0, 1, 2, 1024, 262144, 1 << 40)] == [100, 1, 1, 100, 10000, 10000]
     curve = [weight(shares) for shares in range(2, 5000)]
@@ -103,7 +173,10 @@ def test_an_update_writes_what_was_taken_back_as_well(group: Path) -> None:
         "cpu.max": "max 100000",
         "cpu.weight": "100",
         "cpuset.cpus": "\n",
+        "cpuset.mems": "\n",
         "pids.max": "max",
+        "io.weight": "default 100",
+        "io.bfq.weight": "default 100",
     }
 
 

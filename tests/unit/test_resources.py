@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from rootless.cli.disk_options import read_disks
 from rootless.cli.resource_options import take_resources
 from rootless.container import resources as module
-from rootless.container.record import Record, Resources, Spec, decode_record, with_spec
+from rootless.container.record import DeviceLimit, Record, Resources, Spec, decode_record, with_spec
 from rootless.container.resources import changed, check, cpus, ranges
 from rootless.errors import UsageError
 
@@ -15,7 +16,7 @@ GIB = 1 << 30
 
 @pytest.fixture(autouse=True)
 def four_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_online", lambda: frozenset(range(4)))
+    monkeypatch.setattr(module, "_online", lambda path: frozenset(range(4)))
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,10 @@ def four_processors(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cpuset_cpus", "0-2,3", "cpuset_cpus", "0-2,3"),
         ("pids_limit", "-1", "pids_limit", -1),
         ("oom_score_adj", "-500", "oom_score_adj", -500),
+        ("cpu_period", "20000", "cpu_period", 20_000),
+        ("cpu_quota", "-1", "cpu_quota", -1),
+        ("cpuset_mems", "0,1", "cpuset_mems", "0,1"),
+        ("blkio_weight", "300", "blkio_weight", 300),
     ],
 )
 def test_texts(option: str, text: str, field: str, value: int | str) -> None:
@@ -53,6 +58,7 @@ def test_texts(option: str, text: str, field: str, value: int | str) -> None:
         ("cpus", "１", "failed to parse"),
         ("pids_limit", "many", 'for "--pids-limit" flag: strconv.ParseInt: parsing "many": invalid syntax'),
         ("pids_limit", "9" * 19, "value out of range"),
+        ("blkio_weight", "70000", 'strconv.ParseUint: parsing "70000": value out of range'),
         ("cpu_shares", "1.5", 'for "-c, --cpu-shares" flag: strconv.ParseInt: parsing "1.5": invalid syntax'),
     ],
 )
@@ -143,3 +149,53 @@ def test_a_field_that_an_update_resets_is_gone() -> None:
         b'"spec":{"image":"x","image_id":"y","argv":["z"],"restart":"always"}}'
     )
     assert b"restart" not in with_spec(data, Spec(image="x", image_id="y", argv=("z",)))
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        (Resources(nano_cpus=1, cpu_period=2000), "Nano CPUs and CPU Period cannot both be set"),
+        (Resources(nano_cpus=1, cpu_quota=2000), "Nano CPUs and CPU Quota cannot both be set"),
+        (Resources(cpu_period=999), "CPU cfs period can not be less than 1ms"),
+        (Resources(cpu_period=1_000_001), "or larger than 1s"),
+        (Resources(cpu_quota=999), "CPU cfs quota can not be less than 1ms"),
+        (Resources(cpuset_mems="9"), "Requested memory nodes are not available - requested 9, available: 0-3"),
+        (Resources(cpuset_mems="a"), "Invalid value a for cpuset mems"),
+        (Resources(blkio_weight=9), "Range of blkio weight is from 10 to 1000"),
+        (Resources(devices=(DeviceLimit("rbps", "/dev/null", 1),)), "/dev/null is not a block device"),
+        (Resources(devices=(DeviceLimit("rbps", "/dev/nosuch", 1),)), "no such file or directory"),
+    ],
+)
+def test_numbers_that_can_not_be_meant(resources: Resources, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check(resources)
+    assert message in str(caught.value)
+
+
+def disks(**given: tuple[str, ...]) -> tuple[DeviceLimit, ...]:
+    names = ("blkio_weight_device", *(f"device_{way}_{what}" for way in ("read", "write") for what in ("bps", "iops")))
+    return read_disks(dict.fromkeys(names, ()) | given)
+
+
+def test_texts_of_limits_on_disks() -> None:
+    assert disks(blkio_weight_device=("/dev/sda:300",), device_read_bps=("/dev/sda:1mb",)) == (
+        DeviceLimit("weight", "/dev/sda", 300),
+        DeviceLimit("rbps", "/dev/sda", 1 << 20),
+    )
+    assert disks(device_write_iops=("/dev/sda:100",)) == (DeviceLimit("wiops", "/dev/sda", 100),)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("blkio_weight_device", "foo", 'invalid argument "foo" for "--blkio-weight-device" flag: bad format: foo'),
+        ("blkio_weight_device", "/dev/x:5", "invalid weight for device: /dev/x:5"),
+        ("device_read_bps", "x:1m", "bad format for device path: x:1m"),
+        ("device_read_bps", "/dev/x:1q", "Unit is optional and can be kb, mb, or gb"),
+        ("device_read_iops", "/dev/x:1m", "The correct format is <device-path>:<number>. Number must be"),
+    ],
+)
+def test_bad_texts_of_limits_on_disks(option: str, text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        disks(**{option: (text,)})
+    assert message in str(caught.value)
