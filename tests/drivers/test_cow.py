@@ -9,10 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from rootless.fuse import server
-from rootless.kernel import fs
 from tests.drivers.arena import Arena, wait_for
 from tests.drivers.test_semantics import setup
 from tests.drivers.trial import manifest
@@ -296,31 +293,3 @@ def test_a_listing_shows_what_is_replaced_or_forgotten_meanwhile(arena: Arena) -
         assert len(seen) == len(set(seen))
 
     arena.container("cow", work, config=config)
-
-
-def test_what_pyfuse3_has_no_handlers_for(arena: Arena) -> None:
-    """It works by other means, or fails in the way that programs cope with; never by EIO, and never silently."""
-    setup(arena)
-
-    acl = bytes.fromhex("02000000 01000600ffffffff 04000400ffffffff 20000400ffffffff")
-
-    def work() -> None:
-        with pytest.raises(OSError, match="not supported"):
-            os.open(".", os.O_TMPFILE | os.O_RDWR)
-        fd = os.open("new", os.O_RDWR | os.O_CREAT)
-        with pytest.raises(OSError, match="not supported"):
-            fs.fallocate(fd, 1, 0, 8192)
-        os.posix_fallocate(fd, 0, 8192)  # the C library writes where the file system can't
-        assert os.fstat(fd).st_size == 8192
-        sparse = os.open("sparse", os.O_RDONLY)
-        assert os.lseek(sparse, 0, os.SEEK_DATA) == 0
-        assert os.lseek(sparse, 0, os.SEEK_HOLE) == 1 << 22
-        big = os.open("big", os.O_RDONLY)
-        assert os.copy_file_range(big, fd, 100_000, 0, 0) == 100_000
-        assert os.pread(fd, 100_000, 0) == os.pread(big, 100_000, 0)
-        assert os.sendfile(fd, big, 0, 50_000) == 50_000
-        with pytest.raises(OSError, match="not supported"):
-            os.setxattr("file", "system.posix_acl_access", acl)
-        assert Path("file").read_text() == "bottom\n"
-
-    arena.container("cow", work)

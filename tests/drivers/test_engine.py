@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rootless.fuse import server
 from tests.drivers.arena import Arena, wait_for
-from tests.drivers.test_semantics import CASES, setup
+from tests.drivers.cases import CASES
+from tests.drivers.test_semantics import setup
 from tests.drivers.trial import Trial
 
 
