@@ -23,7 +23,7 @@ from .layer import LayerSpec
 from .union import Config as UnionConfig
 from .union import Union
 
-__all__ = ["Config", "LayerSpec", "mount_options", "serve"]
+__all__ = ["Config", "LayerSpec", "mount_options", "prepare", "serve"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,17 @@ def mount_options(device: int) -> str:
     allow_other lets every user of the container's user namespace in; default_permissions has the kernel check modes.
     """
     return f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
+
+
+def prepare() -> None:
+    """Load what serving takes: to be called while whoever mounts is not that far yet.
+
+    Raises:
+        ImportError: pyfuse3 is not installed.
+    """
+    from .engine import import_pyfuse3
+
+    import_pyfuse3()
 
 
 def serve(device: int, config: Config) -> NoReturn:

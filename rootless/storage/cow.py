@@ -41,10 +41,10 @@ class Cow:
         fuse_mount.mount(self.name, target, server)
 
     def serve(self, stack: LayerStack, connection: socket.socket) -> NoReturn:
-        device = fuse_mount.receive_device(connection)
         from ..fuse import server
 
-        server.serve(device, _config(stack))
+        server.prepare()
+        server.serve(fuse_mount.receive_device(connection), _config(stack))
 
 
 def _config(stack: LayerStack) -> server.Config:

@@ -243,6 +243,7 @@ class Arena:
             for each in unwanted:
                 os.close(each)
             here.close()
+            server.prepare()
             _, fds, _, _ = socket.recv_fds(there, 16, 1)
             there.close()
             server.serve(fds[0], (config or self.config)())
@@ -253,6 +254,7 @@ class Arena:
         namespaces.setns(user, namespaces.CLONE_NEWUSER)
         os.close(user)
         here.close()
+        server.prepare()
         _, fds, _, _ = socket.recv_fds(there, 16, 1)
         there.close()
         server.serve(fds[0], config())

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import resource
 import shutil
+import socket
+import struct
+import subprocess
 import sys
 import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from rootless.fuse import server
-from tests.drivers.arena import Arena, wait_for
+from rootless.kernel import mount
+from tests.drivers.arena import Arena
 from tests.drivers.cases import CASES
 from tests.drivers.test_semantics import setup
 from tests.drivers.trial import Trial
@@ -78,44 +87,34 @@ def test_a_bug_is_an_errno_and_a_traceback_in_the_log(arena: Arena) -> None:
     arena.log.unlink()
 
 
-def test_a_start_imports_neither_trio_nor_metadata(arena: Arena) -> None:
+def test_a_start_imports_neither_trio_nor_metadata() -> None:
     """Each costs more than the first file that is read."""
-    setup(arena)
-    seen = arena.base.parent / "modules"
-    arena.base.parent.chmod(0o777)
-
-    def config() -> server.Config:
-        from rootless.fuse import engine
-
-        drive = engine._drive
-
-        def report(api: object, session: engine.Session) -> None:
-            seen.write_text("\n".join(sys.modules.keys() - before))
-            drive(api, session)
-
-        for name in [name for name in sys.modules if name.split(".")[0] in ("trio", "asyncio", "msgspec", "ssl")]:
-            del sys.modules[name]
-        sys.modules.pop("importlib.metadata", None)
-        before = set(sys.modules)
-        engine._drive = report
-        return arena.config()
-
-    arena.container("cow", lambda: os.stat("file"), config=config)
-    loaded = set(seen.read_text().split())
+    code = "import sys; from rootless.fuse import server; server.prepare(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
     assert "pyfuse3" in loaded
     assert not loaded & {"trio", "importlib.metadata", "rich", "ssl", "asyncio", "msgspec"}
 
 
-def test_the_first_byte_comes_soon(arena: Arena) -> None:
-    """Within 100 ms of the mount on the slowest of the machines this was measured on; here with room for a busy one."""
+def test_the_first_byte_comes_soon_after_the_mount(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within 0.1 s where the processor is free (docs/performance.md); this must hold on a busy machine too."""
     setup(arena)
+    plain = mount.mount
+    began: list[float] = []
+
+    def noting(source: str | None, *arguments: Any) -> None:
+        began[:] = [time.monotonic()]
+        plain(source, *arguments)
+
+    monkeypatch.setattr(mount, "mount", noting)
 
     def work() -> float:
-        start = time.monotonic()
         Path("file").read_bytes()
-        return time.monotonic() - start
+        return time.monotonic() - began[0]
 
-    times = [arena.container("cow", work) for _ in range(5)]
+    times: list[float] = []
+    while len(times) < 10 and min(times, default=1) >= 0.1:
+        times.append(arena.container("cow", work))
     assert min(times) < 0.3, times
 
 
@@ -158,62 +157,73 @@ def test_a_listing_is_asked_for_once(arena: Arena) -> None:
     assert all(step[1] > 0 for step in found)
 
 
-def resident(pid: int) -> int:
-    """Resident kilobytes of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    raise AssertionError("no VmRSS")
+def resident(pid: int) -> tuple[int, int]:
+    """Resident kilobytes of a process, and how many descriptors it may have open at once."""
+    found = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    (files,) = [line.split()[3] for line in limits if line.startswith("Max open files")]
+    return int(found["VmRSS"].split()[0]), int(files)
+
+
+def walk(arena: Arena, directories: int, files: int, descriptors: int) -> tuple[int, int]:
+    """The server's resident kilobytes before and after everything in an image was looked at."""
+
+    def make() -> None:
+        for number in range(directories):
+            os.makedirs(f"lower/many/{number}")
+            for name in range(files):
+                os.close(os.open(f"lower/many/{number}/{name}", os.O_CREAT))
+
+    def config() -> server.Config:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        return arena.config()
+
+    here, there = socket.socketpair()
+
+    def started(one: int, daemon: int) -> None:
+        """Answers from outside: the container's /proc does not show the server."""
+        if os.fork() == 0:
+            here.close()
+            while there.recv(1):
+                there.sendall(struct.pack("QQ", *resident(daemon)))
+            os._exit(0)
+        there.close()
+
+    def ask() -> int:
+        here.sendall(b"x")
+        kilobytes, limit = struct.unpack("QQ", here.recv(16))
+        assert limit == descriptors
+        return int(kilobytes)
+
+    def work() -> tuple[int, int]:
+        there.close()
+        os.stat("file")
+        before = ask()
+        seen = 0
+        for directory, _, names in os.walk("many"):
+            seen += len([os.lstat(f"{directory}/{name}") for name in names])
+        assert seen == directories * files
+        return before, ask()
+
+    setup(arena)
+    arena.in_room(make)
+    try:
+        return arena.container("cow", work, started=started, config=config)
+    finally:
+        here.close()
 
 
 def test_memory_follows_what_the_kernel_remembers(arena: Arena) -> None:
     """A walk over 20,000 files: a bounded price each, and an idle server is small."""
-    setup(arena)
-
-    def many() -> None:
-        for number in range(200):
-            os.makedirs(f"lower/many/{number}")
-            for name in range(100):
-                os.close(os.open(f"lower/many/{number}/{name}", os.O_CREAT))
-
-    arena.in_room(many)
-    pids: list[int] = []
-    read, write = os.pipe()
-
-    def started(one: int, daemon: int) -> None:
-        os.write(write, str(daemon).encode())
-
-    def work() -> tuple[int, int]:
-        os.stat("file")
-        pid = int(os.read(read, 20))
-        # proc of this pid namespace does not show the server; its pid is looked up where the layers lie
-        before = int(ask(pid))
-        for _, _, names in os.walk("many"):
-            for name in names:
-                del name
-        return before, int(ask(pid))
-
-    def ask(pid: int) -> str:
-        (top / "ask").write_text(str(pid))
-        assert wait_for((top / "answer").exists)
-        text = (top / "answer").read_text()
-        (top / "answer").unlink()
-        return text
-
-    top = arena.base.parent
-    top.chmod(0o777)
-    answering = os.fork()
-    if answering == 0:
-        for _ in range(2):
-            wait_for((top / "ask").exists, 30)
-            time.sleep(0.05)
-            answer = str(resident(int((top / "ask").read_text())))
-            (top / "ask").unlink()
-            (top / "half").write_text(answer)
-            (top / "half").rename(top / "answer")
-        os._exit(0)
-    pids.append(answering)
-    before, after = arena.container("cow", work, started=started)
-    os.waitpid(answering, 0)
-    assert before - resident(os.getpid()) < 16_000, "more than this interpreter, from which it was forked: pyfuse3"
+    before, after = walk(arena, 200, 100, 1024)
+    assert before - resident(os.getpid())[0] < 16_000, "more than this interpreter, from which it was forked: pyfuse3"
     assert (after - before) * 1024 / 20_200 < 2000, "bytes for each file that the kernel may ask for"
+
+
+@pytest.mark.long
+def test_a_million_files(arena: Arena) -> None:
+    """With no more descriptors than a login shell's."""
+    faulthandler.dump_traceback_later(3600, exit=True)
+    before, after = walk(arena, 5000, 200, 1024)
+    print(f"resident before {before} KB, after {after} KB")
+    assert after - before < 600_000
