@@ -49,15 +49,14 @@ def connect(engine: Engine, network: Network, container: Container, wish: Wish) 
     if any(known.name == network.name for known in container.spec.net.networks):
         raise ConflictError(f"endpoint with name {container.name} already exists in network {network.name}")
     state = container.state()
-    warning = ""
     if state.status in ALIVE and state.pid:
-        warning = _unchanged_way_out(engine, container, [*container.spec.net.networks, wish])
         _plug(engine, container, state, wish)
     try:
         engine.containers.change_spec(container, lambda spec: _with(spec, wish))
     except BaseException:
         _unplug(engine, container, network)
         raise
+    warning = _change_way_out(engine, container)
     _tell_files(engine, container)
     return warning
 
@@ -76,14 +75,13 @@ def disconnect(engine: Engine, network: Network, container: Container, *, force:
     """
     if not any(known.name == network.name for known in container.spec.net.networks) and not force:
         raise ConflictError(f"container {container.id} is not connected to network {network.name}")
-    left = [wish for wish in container.spec.net.networks if wish.name != network.name]
-    warning = _unchanged_way_out(engine, container, left)
     try:
         _unplug(engine, container, network)
     except (OSError, RootlessError):
         if not force:
             raise
     engine.containers.change_spec(container, lambda spec: _without(spec, network.name))
+    warning = _change_way_out(engine, container)
     _tell_files(engine, container)
     return warning
 
@@ -189,19 +187,18 @@ def _tell_files(engine: Engine, container: Container) -> None:
     networking.write_files(container, connected, made)
 
 
-def _unchanged_way_out(engine: Engine, container: Container, wishes: list[Wish]) -> str:
-    """A running container's way to the outside is what it was at its start."""
+def _change_way_out(engine: Engine, container: Container) -> str:
+    """See that a running container reaches the outside if its networks lead there, and only then; why it doesn't."""
     state = container.state()
     if state.network is None:
         return ""
-    networks = Networks(engine.paths)
-    outside = any(not networks.load(wish.name).internal for wish in wishes)
-    if not wishes:
-        outside = container.spec.network.partition(":")[0] in OWN
     has = any(helper.name in OWN for helper in state.network.helpers)
-    if outside == has:
+    if choice.leads_out(container.spec, Networks(engine.paths)) == has:
         return ""
-    return (
-        f"container {container.name} {'reaches nothing' if outside else 'still reaches what is'} outside until it is "
-        "started anew"
-    )
+    connection = control.ask(container.paths, container.id, stream.Rewire())
+    answer = connection.receive()
+    connection.close()
+    if isinstance(answer, stream.Done):
+        return ""
+    why = f": {answer.message}" if isinstance(answer, stream.Refused) else ""
+    return f"container {container.name} reaches nothing outside until it is started anew{why}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import dnslib
 
+from ..container.network import OWN
 from ..container.record import Spec, decode_record
 from ..errors import StoreError
 from ..kernel.netlink import IPAddress
@@ -71,7 +72,10 @@ class View:
     def servers(self) -> tuple[str, ...]:
         """Who is asked about what is outside: nobody for one that reaches nothing there, or only what its filter lets
         pass, or questions would be a way out."""
-        if self.spec is None or self.spec.net.egress or all(network.internal for network, _ in self.networks):
+        if self.spec is None or self.spec.net.egress:
+            return ()
+        made_with_one = self.spec.network.partition(":")[0] in OWN
+        if not made_with_one and all(network.internal for network, _ in self.networks):
             return ()
         return tuple(self.spec.net.dns or resolv.host().nameservers)
 

@@ -10,7 +10,7 @@ import msgspec
 from ..child import Child
 from ..container.network import Connected, Endpoint
 from ..errors import ConflictError, RootlessError
-from . import leases, switch
+from . import leases, ports, switch
 from .holding import Holding
 from .setup import Ask, Network, Place, Process, Recovery, Unconnected
 from .store import Networks
@@ -30,6 +30,7 @@ class Bridged:
         self.networks = Networks(ask.paths)
         self.plugs: list[Plug] = []
         self._plugging: Child[None] | None = None
+        self._place: Place | None = None
 
     def prepare(self) -> None:
         """Lease the addresses."""
@@ -43,8 +44,9 @@ class Bridged:
         self.plugs = leases.take(self.networks, leases.Tenant.own(record.id), record.spec.net.networks)
         self.way_out.prepare()
 
-    def attach(self, place: Place) -> None:
+    def attach(self, place: Place, *, fork: bool = True) -> None:
         """Begin to make the interfaces; see that somebody answers for names."""
+        self._place = place
         self.holding.take(place.room)
         self._plugging = switch.plug(place.room, self.holding.switch, place.namespaces["net"], self.plugs)
         self.way_out.attach(place)
@@ -74,6 +76,36 @@ class Bridged:
 
     def repair(self, helper: Process) -> Recovery | None:
         return self.way_out.repair(helper)
+
+    def change_way_out(self, wanted: Network) -> Connected | None:
+        """While it runs: another way out, if the one it has is not of this kind; as much of how it is connected as is
+        about that, or None. Does not fork. When it fails, there is none.
+
+        Raises:
+            RootlessError: it failed.
+        """
+        if isinstance(wanted, Unconnected) == isinstance(self.way_out, Unconnected):
+            return None
+        assert self._place is not None, "it runs"
+        self.way_out.detach()
+        self.way_out = Unconnected()
+        try:
+            wanted.prepare()
+            wanted.attach(self._place, fork=False)
+            connected = wanted.settle()  # some ten milliseconds, in which the monitor does nothing else
+        except BaseException:
+            wanted.detach()
+            raise
+        self.way_out = wanted
+        return connected
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was asked for and does not hold."""
+        net = self.ask.record.spec.net
+        if isinstance(self.way_out, Unconnected) and ports.wanted(net):
+            return ("published ports are discarded: the container is on networks that lead nowhere",)
+        return ()
 
     def detach(self) -> None:
         """Give the addresses back. The interfaces go with the container's namespace, the bridges with the switch."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ..container.network import OWN
 from ..errors import UnavailableError
 from .setup import Ask, Network, Unconnected
 
 if TYPE_CHECKING:
+    from ..container.record import Spec
     from .holding import Holding
+    from .store import Networks
 
 WAY_OUT = "pasta0"
 """The interface to the outside of a container on named networks, where eth0 and so on are those networks."""
@@ -34,10 +37,8 @@ def network(ask: Ask, holding: Holding | None = None) -> Network:
         case "none" | "host" | "container":
             return Unconnected()
         case "pasta":
-            from . import host
-
-            if not options and not (host.address() or host.has_ipv6()) and on_path("slirp4netns"):
-                return _slirp(ask, "")  # pasta does not start on a machine without a way out
+            if not options and not _pasta_starts():
+                return _slirp(ask, "")
             from .pasta import Pasta
 
             return Pasta(ask, find("pasta"), options)
@@ -58,28 +59,53 @@ def _slirp(ask: Ask, options: str) -> Network:
 
 
 def _named(ask: Ask, holding: Holding | None) -> Network:
-    """Bridges, and beside them pasta: but on networks that lead nowhere there is no way out."""
     from .bridged import Bridged
     from .holding import Holding
+
+    return Bridged(ask, way_out(ask), holding or Holding(ask.paths, ask.idmap))
+
+
+def way_out(ask: Ask) -> Network:
+    """What leads a container on named networks to the outside, beside their bridges: as without them, or nothing."""
     from .store import Networks
 
-    holding = holding or Holding(ask.paths, ask.idmap)
-    networks = Networks(ask.paths)
-    internal = all(networks.load(wish.name).internal for wish in ask.record.spec.net.networks)
-    if ask.record.spec.net.egress and not internal:
+    spec = ask.record.spec
+    if not leads_out(spec, Networks(ask.paths)):
+        return Unconnected()
+    if spec.net.egress:
         from .egress import Egress
 
-        return Bridged(ask, Egress(ask, WAY_OUT), holding)
-    if internal or without_way_out():
-        return Bridged(ask, Unconnected(), holding)
+        return Egress(ask, WAY_OUT)
+    kind, _, options = spec.network.partition(":")
+    if kind == "slirp4netns" or not on_path("pasta") or not _pasta_starts():
+        from .slirp import Slirp
+
+        program = on_path("slirp4netns")
+        return Slirp(ask, program, options if kind == "slirp4netns" else "", WAY_OUT) if program else Unconnected()
     from .pasta import Pasta
 
-    return Bridged(ask, Pasta(ask, find("pasta"), f"--ns-ifname={WAY_OUT}"), holding)
+    given = f"{options}," if kind == "pasta" and options else ""
+    return Pasta(ask, find("pasta"), f"{given}--ns-ifname={WAY_OUT}")
+
+
+def leads_out(spec: Spec, networks: Networks) -> bool:
+    """Whether a container on named networks shall reach the outside: by one of them, or as it was made."""
+    made = spec.network.partition(":")[0] in OWN
+    return made or any(not networks.load(wish.name).internal for wish in spec.net.networks)
+
+
+def _pasta_starts() -> bool:
+    """pasta does not start on a machine without a way out; slirp4netns does."""
+    from . import host
+
+    return bool(host.address()) or host.has_ipv6() or not on_path("slirp4netns")
 
 
 def without_way_out() -> str:
     """Why containers on named networks reach nothing outside here; empty if they do."""
-    return "" if on_path("pasta") else f"the container reaches nothing outside: pasta is not installed; {INSTALL}"
+    if on_path("pasta") or on_path("slirp4netns"):
+        return ""
+    return f"the container reaches nothing outside: pasta is not installed; {INSTALL}"
 
 
 def default() -> tuple[str, str]:

@@ -46,18 +46,21 @@ class Egress:
         self.ask, self.interface = ask, interface
         self.own = addresses.own(ask.record.spec.net)
         self.helpers: list[Process] = []
+        self.warnings: tuple[str, ...] = ()
         self._tun = self._listener = -1
         self._starting: Starting | None = None
 
     def prepare(self) -> None:
         """Nothing of the machine's is taken."""
 
-    def attach(self, place: Place) -> None:
+    def attach(self, place: Place, *, fork: bool = True) -> None:
         """Make the device, and start the process. What the container sends before that is ready waits in the device.
 
         Raises:
             RootlessError: there is no /dev/net/tun.
         """
+        if not fork:
+            raise RootlessError("a filter is made at the container's start only")
         try:
             self._tun, self._listener = child.descriptors(partial(self._make, place), "a process in the container")
         except OSError as problem:

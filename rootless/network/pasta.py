@@ -44,6 +44,7 @@ class Pasta:
         self.ask, self.net, self.program = ask, ask.record.spec.net, program
         self.options = [word for word in options.split(",") if word]
         self.helpers: list[Process] = []
+        self.warnings: tuple[str, ...] = ()
         self._reserved = reserve.Reservation()
         self._starting: Starting | None = None
         self._place: Place | None = None
@@ -52,10 +53,10 @@ class Pasta:
         """Find the ports of the host's, and keep them from others until pasta has them."""
         self._reserved.take(ports.wanted(self.net))
 
-    def attach(self, place: Place) -> None:
+    def attach(self, place: Place, *, fork: bool = True) -> None:
         """Start pasta."""
         self._place = place
-        self._starting = Starting("pasta", self.command(), place)
+        self._starting = Starting("pasta", self.command(), place, fork=fork)
         self.helpers = [self._starting.process]
 
     def settle(self) -> Connected:

@@ -78,8 +78,11 @@ class Network(Protocol):
             RootlessError: it can't be had. `detach` is called after this as well.
         """
 
-    def attach(self, place: Place) -> None:
-        """Begin, without waiting for anything that takes time. May fork.
+    def attach(self, place: Place, *, fork: bool = True) -> None:
+        """Begin, without waiting for anything that takes time.
+
+        Args:
+            fork: whether it may fork; without, trio is running.
 
         Raises:
             RootlessError: it failed at once.
@@ -100,6 +103,10 @@ class Network(Protocol):
         """
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was asked for and does not hold, each a line; after `settle`."""
+
+    @property
     def helpers(self) -> Sequence[Process]:
         """Whose end means that the network is down."""
 
@@ -118,11 +125,12 @@ class Unconnected:
     """No network of one's own making: `none`, `host`, and `container:NAME`."""
 
     helpers: Sequence[Process] = ()
+    warnings: tuple[str, ...] = ()
 
     def prepare(self) -> None:
         pass
 
-    def attach(self, place: Place) -> None:
+    def attach(self, place: Place, *, fork: bool = True) -> None:
         pass
 
     def settle(self) -> Connected:

@@ -28,12 +28,18 @@ SWITCHES = ("allow_host_loopback", "enable_ipv6")
 
 
 class Slirp:
-    """A container's own slirp4netns."""
+    """A container's own slirp4netns.
 
-    def __init__(self, ask: Ask, program: str, options: str = "") -> None:
+    Args:
+        interface: what its interface is called inside.
+    """
+
+    def __init__(self, ask: Ask, program: str, options: str = "", interface: str = "eth0") -> None:
+        self.interface = interface
         self.ask, self.net, self.program = ask, ask.record.spec.net, program
         self.options = read_options(options)
         self.helpers: list[Process] = []
+        self.warnings: tuple[str, ...] = ()
         self._api = str(ask.paths.runtime_of(ask.record.id) / "slirp")
         self._reserved = reserve.Reservation()
         self._starting: Starting | None = None
@@ -53,10 +59,10 @@ class Slirp:
             raise UnavailableError("slirp4netns publishes ports only of containers whose root is you", hint="use pasta")
         self._reserved.take(wanted)
 
-    def attach(self, place: Place) -> None:
+    def attach(self, place: Place, *, fork: bool = True) -> None:
         """Start it."""
         self._place = place
-        self._start(fork=True)
+        self._start(fork=fork)
 
     def _start(self, *, fork: bool) -> Starting:
         assert self._place is not None, "attach comes first"
@@ -70,13 +76,12 @@ class Slirp:
         self._starting.wait(READY_TIMEOUT)
         self._reserved.release()
         found = addresses.read(self._place.pid, "slirp4netns", self.net.mac)
-        self._forward(found.ip if found is not None else "")
+        self._forward(self._nth(100))
         loopback = self.options.get("allow_host_loopback") == "true"
-        gateway = found.gateway if found is not None else ""
         return Connected(
             endpoints=(found,) if found is not None else (),
             ports=self._reserved.ports,
-            host=gateway if loopback else host.address(),
+            host=self._nth(2) if loopback else host.address(),
         )
 
     def nameservers(self, wanted: Sequence[str], host: Sequence[str]) -> Sequence[str]:
@@ -85,7 +90,13 @@ class Slirp:
             return wanted
         if host and not any(addresses.is_loopback(server) for server in host):
             return host
-        return [_third(self.options.get("cidr", "10.0.2.0/24"))]
+        return [self._nth(3)]
+
+    def _nth(self, number: int) -> str:
+        """An address of its network: 2 is the machine's, 3 a name server's, 100 the container's."""
+        from ipaddress import ip_interface
+
+        return str(ip_interface(self.options.get("cidr", "10.0.2.0/24")).network[number])
 
     def repair(self, helper: Process) -> None:
         """What it forwarded went with it, and can't be asked for again under trio: the network stays down."""
@@ -115,7 +126,7 @@ class Slirp:
             words.append(f"--macaddress={self.net.mac}")
         if self._reserved.ports:
             words.append(f"--api-socket={self._api}")
-        return [*words, NET, "eth0"]
+        return [*words, NET, self.interface]
 
     def _forward(self, address: str) -> None:
         for port in self._reserved.ports:
@@ -163,12 +174,6 @@ def _of_ipv4(port: Port) -> Port:
     if ":" in port.address:
         raise UnavailableError(f"slirp4netns publishes no ports on IPv6: {port.address}", hint="use pasta")
     return msgspec.structs.replace(port, address=port.address or "0.0.0.0")
-
-
-def _third(cidr: str) -> str:
-    from ipaddress import ip_interface
-
-    return str(ip_interface(cidr).network[3])
 
 
 def _all(connection: socket.socket) -> bytes:

@@ -132,8 +132,12 @@ class _Keeper:
         self.container.emit("start")
         if client is not None:
             with suppress(OSError):  # a command that was killed in this moment leaves the container running
-                client.send(stream.Started(self.container.id, (*self.confinement.warnings, *self.sources.warnings)))
+                client.send(stream.Started(self.container.id, self._warnings))
         return running
+
+    @property
+    def _warnings(self) -> tuple[str, ...]:
+        return *self.confinement.warnings, *self.sources.warnings, *self.networking.network.warnings
 
     def _begin(self, client: stream.Connection | None) -> Running:
         confinement, debug, window = self.confinement, self.order.debug, self.order.window
@@ -278,7 +282,8 @@ class _Keeper:
             pause=lambda paused: self._pause(running, paused),
             checking=self._checking() if spec.health is not None else None,
             networking=self.networking,
-            tending=self._tending() if self.networking.network.helpers else None,
+            tending=self._tending(),
+            rewire=self._rewire,
         )
 
     def _tending(self) -> Callable[[], Awaitable[None]]:
@@ -291,6 +296,17 @@ class _Keeper:
             self.container.try_to_write_state(msgspec.structs.replace(state, network=connected))
 
         return lambda: tend(self.networking.network, tell)
+
+    def _rewire(self) -> None:
+        """See that the container has the way out that its networks lead to."""
+        try:
+            connected = self.networking.change_way_out()
+        except RootlessError:
+            state = self.container.stored_state()
+            self._write(state, network=self.networking.now(state.network, ""))  # it has none
+            raise
+        if connected is not None:
+            self._write(self.container.stored_state(), network=connected)
 
     def _checking(self) -> Callable[[], Awaitable[None]]:
         from .healthcheck import keep_checking

@@ -58,6 +58,7 @@ class Monitor:
         checking: Callable[[], Awaitable[None]] | None = None,
         networking: Networking | None = None,
         tending: Callable[[], Awaitable[None]] | None = None,
+        rewire: Callable[[], None] | None = None,
     ) -> None:
         self.running = running
         self.log = log
@@ -67,7 +68,7 @@ class Monitor:
         self.checking = checking
         self.networking = networking
         self._naming, self._helping = trio.CancelScope(), trio.CancelScope()
-        self.tending = tending
+        self.tending, self.rewire = tending, rewire
         self.clients: list[Client] = []
         self.waiting: list[stream.Connection] = []
         self.stopped = False
@@ -211,6 +212,8 @@ class Monitor:
                 self._do(connection, lambda: self._set_paused(isinstance(request, stream.Pause)))
             case stream.Joined(), [switch, link]:
                 self._do(connection, lambda: self._join(switch, link))
+            case stream.Rewire(), []:
+                self._do(connection, self._rewire)
             case _:
                 for fd in fds:
                     os.close(fd)
@@ -237,6 +240,17 @@ class Monitor:
         self.networking.holding.adopt(switch, link)
         if first:
             self._attending.start_soon(self._keep_names, self.networking.holding)
+
+    def _rewire(self) -> None:
+        """The container's networks have changed, and with them its way out perhaps."""
+        if self.rewire is None or self.tending is None:
+            raise RootlessError("only a container can be on a network")
+        self._helping.cancel()  # or the end of the former helpers would be told, and made good
+        self._helping = trio.CancelScope()
+        try:
+            self.rewire()
+        finally:
+            self._attending.start_soon(self._tend, self.tending)
 
     async def _keep_names(self, holding: Holding) -> None:
         with self._naming:

@@ -64,6 +64,23 @@ class Networking:
         self.connected = msgspec.structs.replace(connected, helpers=as_helpers(self.network.helpers))
         write_files(self.container, self.connected, self.network)
 
+    def change_way_out(self) -> Connected | None:
+        """After the networks of a running container changed: another way out if need be, and how it is connected then.
+        As `Bridged.change_way_out`."""
+        from ..network.bridged import Bridged
+
+        if not isinstance(self.network, Bridged):
+            raise RootlessError("it was started on no network")
+        self.container.refresh()
+        ask = Ask(self.container.paths, self.container.record, self.idmap)
+        changed = self.network.change_way_out(choice.way_out(ask))
+        if changed is None:
+            return None
+        before = self.container.stored_state().network or self.connected
+        return msgspec.structs.replace(
+            before, ports=changed.ports, host=changed.host, helpers=as_helpers(self.network.helpers), down=""
+        )
+
     def now(self, before: Connected | None, down: str) -> Connected:
         """How the container is connected, after a helper ended or was started anew. Of `before` all else is kept."""
         helpers = () if down else as_helpers(self.network.helpers)

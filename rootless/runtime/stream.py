@@ -102,6 +102,10 @@ class Joined(Message, frozen=True, tag=True):
     named network from now on, hold these."""
 
 
+class Rewire(Message, frozen=True, tag=True):
+    """From a new client: the container's networks are others than before, see that its way out is the right one."""
+
+
 class Done(Message, frozen=True, tag=True):
     """To such a client: it was done."""
 
@@ -130,6 +134,7 @@ AnyMessage = (
     | Pause
     | Unpause
     | Joined
+    | Rewire
     | Done
     | Refused
     | Dropped

@@ -10,49 +10,20 @@ import shutil
 import signal
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Rootless
+from tests.servers import PYTHON, own_address, port, send, serve, wait_for
 
 IMAGE = "busybox:latest"
-PYTHON = "/usr/bin/python3"
 
 pytestmark = pytest.mark.skipif(shutil.which("pasta") is None, reason="pasta is not installed (apt-get install passt)")
 needs_python = pytest.mark.skipif(not os.access(PYTHON, os.X_OK), reason=f"{PYTHON} is not installed")
 needs_slirp = pytest.mark.skipif(shutil.which("slirp4netns") is None, reason="slirp4netns is not installed")
-
-SERVER = """
-import hashlib, socket, socketserver, sys, threading
-
-class Sum(socketserver.StreamRequestHandler):
-    # A length in 8 bytes and so much data; back come its checksum and the peer's address.
-    def handle(self):
-        left, seen = int.from_bytes(self.rfile.read(8), "big"), hashlib.sha256()
-        while left and (data := self.rfile.read1(min(left, 1 << 16))):
-            left -= len(data)
-            seen.update(data)
-        self.wfile.write(f"{seen.hexdigest()} {self.client_address[0]}".encode())
-
-class Tcp(socketserver.ThreadingTCPServer):
-    address_family, request_queue_size, allow_reuse_address = socket.AF_INET6, 256, True
-
-class Udp(socketserver.ThreadingUDPServer):
-    address_family = socket.AF_INET6
-
-class Echo(socketserver.BaseRequestHandler):
-    def handle(self):
-        self.request[1].sendto(self.request[0].upper(), self.client_address)
-
-servers = Tcp(("::", 80), Sum), Udp(("::", 81), Echo)
-for server in servers:
-    threading.Thread(target=server.serve_forever).start()
-print("serving", flush=True)
-"""
 
 
 def inside(rootless: Rootless, *words: str) -> str:
@@ -66,43 +37,6 @@ def containers(rootless: Rootless) -> Iterator[Rootless]:
     yield rootless
     for name in rootless.containers():
         rootless("rm", "-f", name)
-
-
-def serve(rootless: Rootless, *options: str) -> None:
-    """A container `web` with a server for TCP on 80 and for UDP on 81, in the machine's own Python."""
-    machine = [
-        word for path in ("/usr", "/lib", "/lib64") if os.path.isdir(path) for word in ("-v", f"{path}:{path}:ro")
-    ]
-    rootless.ok("run", "-d", "--name", "web", *machine, *options, IMAGE, PYTHON, "-c", SERVER)
-    wait_for(lambda: "serving" in rootless.ok("logs", "web"))
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
-
-
-def port(rootless: Rootless, inside: str) -> int:
-    """The host's port, as `port` tells it."""
-    return int(rootless.ok("port", "web", inside).splitlines()[0].rpartition(":")[2])
-
-
-def send(address: tuple[str, int], data: bytes) -> list[str]:
-    """[checksum, address] with which the server answers."""
-    with socket.create_connection(address, timeout=30) as connection:
-        connection.sendall(len(data).to_bytes(8) + data)
-        return connection.makefile().read().split()
-
-
-def own_address() -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("1.1.1.1", 9))
-        except OSError:
-            pytest.skip("the machine has no address but loopback's")
-        return str(probe.getsockname()[0])
 
 
 def helper(rootless: Rootless) -> int:
