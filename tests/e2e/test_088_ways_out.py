@@ -64,7 +64,7 @@ def routes(rootless: Rootless) -> str:
 @needs_python
 def test_a_server_is_reached_from_the_host_and_its_neighbours_and_not_from_another_network(networks: Rootless) -> None:
     networks.ok("network", "create", "blue")
-    networks.ok("network", "create", "--internal", "red")  # or the question would be sent on, to whoever has the address
+    networks.ok("network", "create", "--internal", "red")  # or it would ask outside, whoever has the address
     serve(networks, "--network", "blue", "-p", "80", "-p", "81/udp")
     hello = hashlib.sha256(b"hello").hexdigest()
     tcp, udp, address = port(networks, "80"), port(networks, "81/udp"), own_address()
