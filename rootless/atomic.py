@@ -70,6 +70,15 @@ def is_abandoned(name: str) -> bool:
     return match["boot"] != boot or not _alive(int(match["pid"]))
 
 
+def drafts(tmp: Path) -> list[str]:
+    """What stands under `tmp` by the calling process's name, or by a dead one's."""
+    mine = f".{_origin()}.{os.getpid()}."
+    try:
+        return sorted(name for name in os.listdir(tmp) if mine in name or is_abandoned(name))
+    except FileNotFoundError:
+        return []
+
+
 @cache
 def _origin() -> str:
     """This machine and this boot of it, in 13 characters."""

@@ -142,16 +142,25 @@ def _result(answer: bytes, status: int, what: str) -> Any:
 
 def _answer(work: Callable[[], object], write: int) -> None:
     """The child. Never returns."""
-    import pickle
-
     code = 1
     try:
-        answer = pickle.dumps((True, work()))
-        code = 0
-    except BaseException as problem:
-        answer = pickle.dumps((False, problem))
-    try:
+        import pickle
+
+        try:
+            answer = pickle.dumps((True, work()))
+            code = 0
+        except BaseException as problem:
+            answer = _pickled(problem)
         with open(write, "wb") as file:
             file.write(answer)
     finally:
         os._exit(code)
+
+
+def _pickled(problem: BaseException) -> bytes:
+    import pickle
+
+    try:
+        return pickle.dumps((False, problem))
+    except Exception:  # whatever its class makes of pickling
+        return pickle.dumps((False, RootlessError(repr(problem))))

@@ -51,7 +51,7 @@ class IdMap(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def tag(self) -> str:
         """8 hexadecimal digits that name this map: in the directory of layers unpacked with it, and of its room."""
-        return sha256(repr((self.uids, self.gids)).encode()).hexdigest()[:8]
+        return sha256(f"({_named(self.uids)}, {_named(self.gids)})".encode()).hexdigest()[:8]
 
     def holds(self, uid: int, gid: int) -> bool:
         """Whether a file of these container ids can belong to somebody under this map."""
@@ -86,6 +86,12 @@ def _keeping(extents: tuple[Extent, ...], kept: int) -> tuple[Extent, ...]:
     below, above = min(kept, count), max(count - kept, 0)
     lines = Extent(0, 1, below), Extent(kept, 0, 1), Extent(kept + 1, kept + 1, above)
     return tuple(line for line in lines if line.count)
+
+
+def _named(extents: tuple[Extent, ...]) -> str:
+    """The text of which the tag is made. It stands on disk, in the names of layers: never to be changed."""
+    lines = ", ".join(f"Extent(inside={e.inside}, outside={e.outside}, count={e.count})" for e in extents)
+    return f"({lines},)" if len(extents) == 1 else f"({lines})"
 
 
 def _holds(extents: tuple[Extent, ...], number: int) -> bool:
@@ -167,10 +173,11 @@ def account_name(uid: int) -> str:
 def _subordinate(path: str, account: str, uid: int) -> tuple[int, int] | None:
     """The account's first range in a file of `name-or-uid:start:count` lines: (start, count), at most 65536 ids.
 
-    A range given elsewhere (nsswitch's `subid: sss`) is not seen here.
+    One that begins with 0 is passed over, whoever granted it: nobody in a container is root of the machine. A range
+    given elsewhere (nsswitch's `subid: sss`) is not seen here.
     """
     for name, start, count in _lines(path):
-        if name in (account, str(uid)) and count > 0:
+        if name in (account, str(uid)) and start > 0 and count > 0:
             return start, min(count, RANGE)
     return None
 

@@ -18,6 +18,10 @@ from .errors import StoreError, UnavailableError
 from .hashes import sha256
 from .kernel.process import boot_id
 
+FORMAT = 1
+"""The format of the store that this version writes. A change of what is on disk that an older version would misread
+raises it."""
+
 
 class Paths(msgspec.Struct, frozen=True):
     """The two roots of one caller's engine. Everything else is found from them."""
@@ -208,3 +212,30 @@ def private_directory(path: Path) -> Path:
                 f"{step} is not a private directory of yours", hint="remove it, or set XDG_RUNTIME_DIR to one that is"
             )
     return path
+
+
+class _Version(msgspec.Struct):
+    format: int
+    min_reader: int
+
+
+def check_format(paths: Paths) -> bool:
+    """Whether there is a store, and that this version can read it. To be asked before anything in it is looked at.
+
+    Raises:
+        StoreError: a newer version made it, or its version.json can't be read.
+    """
+    try:
+        version = msgspec.json.decode(paths.version.read_bytes(), type=_Version)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as problem:
+        raise StoreError(f"{paths.version} can't be read: {problem.strerror}") from problem
+    except msgspec.MsgspecError as problem:
+        raise StoreError(f"{paths.version} is damaged: {problem}") from problem
+    if version.min_reader > FORMAT:
+        raise StoreError(
+            f"the store {paths.store} has format {version.format}, this version reads up to {FORMAT}",
+            hint="use the newer rootless that made it, or another store with --root",
+        )
+    return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..paths import Paths, locate
+from ..paths import Paths, check_format, locate
 from ..room import has_dead_holders
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Context(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def paths(self) -> Paths:
         paths = locate(self.root)
+        check_format(paths)
         if has_dead_holders(paths):  # a monitor was killed: what it left is cleared away by the next command, whichever
             from ..container.store import Containers
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -17,7 +18,7 @@ import click
 from .. import __version__
 from ..errors import RootlessError
 from .context import Context
-from .options import Command, Group
+from .options import Command, Group, describe
 from .table import COMMANDS, GROUPS
 
 
@@ -102,7 +103,8 @@ def command() -> NoReturn:
     try:
         main()
     except SystemExit as end:
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
         os._exit(int(end.code or 0))
 
 
@@ -122,7 +124,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _drop_output()  # whoever read it has gone
         code = 141
     except OSError as problem:
-        code = _tell(RootlessError(_describe(problem)))
+        code = _tell(RootlessError(describe(problem)))
     except (KeyboardInterrupt, click.Abort):
         code = 130
     sys.exit(_flush(code if isinstance(code, int) else 0))
@@ -137,7 +139,7 @@ def _flush(code: int) -> int:
         return 141
     except OSError as problem:
         _drop_output()
-        print(f"rootless: standard output: {problem.strerror}", file=sys.stderr)
+        _say(f"rootless: standard output: {problem.strerror}")
         return code or 1
     return code
 
@@ -151,18 +153,24 @@ def _tell_usage(problem: click.ClickException) -> int:
     """Docker's words for a command line that does not parse; unknown or bad options 125, everything else 1."""
     ctx = getattr(problem, "ctx", None)
     path = ctx.command_path if ctx is not None else "rootless"
-    code, text = 125, problem.format_message()
+    code, text = 125, problem.format_message() if getattr(problem, "param", None) else problem.message
     if isinstance(problem, click.NoSuchOption):
-        text = f"unknown {'shorthand ' if not problem.option_name.startswith('--') else ''}flag: {problem.option_name}"
+        text = f"unknown {_flag(problem.option_name)}"
         from .absent import no_option
 
         text += no_option(problem.option_name)
     elif isinstance(problem, click.BadOptionUsage):
-        text = f"flag needs an argument: {problem.option_name}"
+        text = f"flag needs an argument: {_flag(problem.option_name).partition(': ')[2]}"
     elif not isinstance(problem, click.BadParameter) or isinstance(problem, click.MissingParameter):
-        code = 1
-    print(f"rootless: {text}; see '{path} --help'", file=sys.stderr)
+        code, text = 1, problem.format_message()
+    see = "" if type(problem) is click.ClickException else f"; see '{path} --help'"
+    _say(f"rootless: {text}{see}")
     return code
+
+
+def _flag(name: str) -> str:
+    """An option as pflag, which reads Docker's, names one that it complains of."""
+    return f"flag: {name}" if name.startswith("--") else f"shorthand flag: {name[1:]!r} in {name}"
 
 
 def _open_missing_streams() -> None:
@@ -172,20 +180,21 @@ def _open_missing_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)
 
 
-def _describe(problem: OSError) -> str:
-    """A failed system call that no room has a better word for: of what, and why."""
-    paths = [str(path) for path in (problem.filename, problem.filename2) if path is not None]
-    return ": ".join([*paths, problem.strerror or str(problem)])
-
-
 def _tell(problem: RootlessError) -> int:
-    if problem.picture:
-        print(problem.picture, file=sys.stderr)
-    print(f"rootless: {problem}", file=sys.stderr)
+    _say(*filter(None, [problem.picture, f"rootless: {problem}"]))
     return problem.exit_code
+
+
+def _say(*lines: str) -> None:
+    """On standard error. A full disk or a closed pipe behind that leaves the exit code as it is."""
+    with suppress(OSError):
+        for line in lines:
+            print(line, file=sys.stderr, flush=True)

@@ -50,7 +50,11 @@ class Command(click.Command):
         self.failure, self.passes_code = failure, passes_code
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, _Booleans(self, ctx).rewrite(args))
+        try:
+            rest = super().parse_args(ctx, _Booleans(self, ctx).rewrite(args))
+        except click.UsageError as problem:
+            problem.ctx = problem.ctx or ctx  # click's parser does not always say whose options it reads
+            raise
         if ctx.resilient_parsing:  # a shell completes a line that is not finished
             return rest
         given = _count_arguments(self, ctx) + len(rest)
@@ -63,6 +67,12 @@ class Command(click.Command):
             return super().invoke(ctx)
         except UsageError:
             raise
+        except BrokenPipeError:
+            raise
+        except OSError as problem:
+            error = RootlessError(describe(problem))
+            error.exit_code = self.failure
+            raise error from problem
         except RootlessError as problem:
             if not (self.passes_code and isinstance(problem, CommandError)):
                 problem.exit_code = self.failure
@@ -182,8 +192,9 @@ class _Booleans:
         if last not in self.flags:
             return [word]
         if value not in TRUE | FALSE:
-            message = f'invalid argument "{value}" for "{last}" flag: not a boolean'
-            raise click.BadParameter(message, self.ctx)
+            names = ", ".join(sorted(self.flags[last].opts, key=len))
+            reason = f'strconv.ParseBool: parsing "{value}": invalid syntax'
+            raise click.BadParameter(f'invalid argument "{value}" for "{names}" flag: {reason}', self.ctx)
         before = [name[:-1]] if not name.startswith("--") and len(name) > 2 else []
         if value in TRUE:
             return [*before, last]
@@ -203,6 +214,12 @@ class _Booleans:
             if f"-{letter}" in self.takes_value:
                 return position == len(word)
         return False
+
+
+def describe(problem: OSError) -> str:
+    """A failed system call that no room has a better word for: of what, and why."""
+    paths = [str(path) for path in (problem.filename, problem.filename2) if path is not None]
+    return ": ".join([*paths, problem.strerror or str(problem)])
 
 
 def invalid(value: str, flag: str, reason: str) -> UsageError:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .. import atomic
 from ..errors import RootlessError
 from ..storage.drivers import get
 from .store import Containers
 
 
 def problems(containers: Containers) -> Iterator[str]:
-    """What is wrong with each container that can't be used as it stands, in a line."""
+    """What is wrong with each container that can't be used as it stands, and what is left of others, in a line each.
+
+    The store has just been swept.
+    """
+    for name in atomic.drafts(containers.paths.tmp):
+        yield f"what is left of {name.partition('.')[0][:12]} can't be removed: {containers.paths.tmp / name}"
     for container_id in containers.ids():
         try:
             container = containers.load(container_id)

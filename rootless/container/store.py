@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from .. import atomic, idmap, room
-from ..errors import ConflictError, InvalidError, NotFoundError, StoreError, UsageError
+from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError, UsageError
 from ..kernel import process
 from ..paths import Paths
 from ..storage.remove import move_away, remove_tree
@@ -259,9 +259,10 @@ class Containers:
             volume_use.release(self, container)
         try:
             remains = move_away(container.directory, self.paths.tmp, self._room)
-        except OSError as problem:
+        except (OSError, RootlessError) as problem:
             status = step(removing.status, Event.REMOVE_FAILED)
-            error = StoreError(f"{container.directory} can't be removed: {problem.strerror}")
+            reason = problem.strerror if isinstance(problem, OSError) else problem
+            error = StoreError(f"{container.directory} can't be removed: {reason}")
             container.try_to_write_state(msgspec.structs.replace(removing, status=status, error=str(error)))
             raise error from problem
         container.emit("destroy")

@@ -11,12 +11,10 @@ from contextlib import contextmanager
 
 from .. import atomic, locks
 from ..errors import StoreError
-from ..paths import Paths
+from ..paths import FORMAT, Paths, check_format
 from . import spec
-from .documents import Document, read, write
+from .documents import Document, write
 
-FORMAT = 1
-"""The format this version writes. A change of what is on disk that an older version would misread raises it."""
 MIN_READER = 1
 """The oldest format whose readers understand what this version writes."""
 
@@ -36,19 +34,8 @@ def prepare(paths: Paths) -> None:
     Raises:
         StoreError: a newer version made it, or it can't be made here.
     """
-    try:
-        data = paths.version.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+    if not check_format(paths):
         _make(paths)
-        return
-    except OSError as problem:
-        raise StoreError(f"{paths.version} can't be read: {problem.strerror}") from problem
-    version = read(data, Version, str(paths.version))
-    if version.min_reader > FORMAT:
-        raise StoreError(
-            f"the store {paths.store} has format {version.format}, this version reads up to {FORMAT}",
-            hint="use the newer rootless that made it, or another store with --root",
-        )
 
 
 def _make(paths: Paths) -> None:

@@ -173,7 +173,8 @@ class _Keeper:
     def _note_failure(self, state: State, problem: RootlessError) -> None:
         """As in Docker: a container that could not be started stays, unless --rm says otherwise."""
         if self.container.spec.auto_remove:
-            self._remove()
+            with suppress(RootlessError):  # what is told is why it was not started
+                self._remove()
             return
         code = problem.exit_code if isinstance(problem, StartError) else 125
         status = step(state.status, Event.START_FAILED)
@@ -364,7 +365,7 @@ class _Keeper:
     def _clear(self) -> None:
         """What is left of a removed container goes when everybody has been told that it is gone."""
         if self.remains is not None:
-            with suppress(RootlessError):  # the next command tries again
+            with suppress(OSError, RootlessError):  # the next command tries again
                 Containers(self.paths).clear(self.remains)
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import atomic
-from ..errors import ConflictError, StoreError
+from ..errors import ConflictError, RootlessError, StoreError
 from ..kernel import fs
 from ..room import call
 
@@ -70,15 +70,17 @@ def remove_below(parent: int, name: str | bytes) -> None:
 def sweep(tmp: Path, room: Callable[[], int]) -> list[str]:
     """Remove what dead writers left in `tmp` (names of `atomic.new_name`), and give back the names.
 
-    A name of another form is nobody's draft and stays.
+    A name of another form is nobody's draft and stays. So does a tree that can't be removed (its files belong to ids
+    that are no longer the caller's): it hinders nobody, and `system check` names it.
     """
     swept = []
     with suppress(FileNotFoundError):
         for name in os.listdir(tmp):
             if atomic.is_abandoned(name):
-                # The rename inside gives the draft to this process: of two sweepers one removes it.
-                remove_tree(tmp / name, room, tmp=tmp)
-                swept.append(name)
+                with suppress(OSError, RootlessError):
+                    # The rename inside gives the draft to this process: of two sweepers one removes it.
+                    remove_tree(tmp / name, room, tmp=tmp)
+                    swept.append(name)
     return swept
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from tests.conftest import Rootless
@@ -22,13 +24,19 @@ IMAGE = "busybox:latest"
         (("container", "nosuch"), 1, "unknown command: rootless container nosuch"),
         (("--nosuch",), 125, "unknown flag: --nosuch"),
         (("run", "--nosuch", IMAGE), 125, "unknown flag: --nosuch"),
-        (("run", "-Z", IMAGE), 125, "unknown shorthand flag: -Z"),
+        (("run", "-Z", IMAGE), 125, "unknown shorthand flag: 'Z' in -Z"),
         (("ps", "--nosuch"), 125, "unknown flag: --nosuch"),
         (("rm", "--nosuch", "x"), 125, "unknown flag: --nosuch"),
         (("images", "--nosuch"), 125, "unknown flag: --nosuch"),
         (("inspect", "--nosuch", "x"), 125, "unknown flag: --nosuch"),
         (("import", "--nosuch", "x"), 125, "unknown flag: --nosuch"),
         (("run", "--name"), 125, "flag needs an argument: --name"),
+        (("run", "-e"), 125, "flag needs an argument: 'e' in -e; see 'rootless run --help'"),
+        (
+            ("run", "-t=x", IMAGE),
+            125,
+            'invalid argument "x" for "-t, --tty" flag: strconv.ParseBool: parsing "x": invalid syntax',
+        ),
         (("run",), 1, "'rootless run' requires at least 1 argument"),
         (("rm",), 1, "'rootless rm' requires at least 1 argument"),
         (("ps", "x"), 1, "'rootless ps' accepts no arguments"),
@@ -56,6 +64,7 @@ IMAGE = "busybox:latest"
 )
 def test_mistakes(rootless: Rootless, words: tuple[str, ...], code: int, message: str) -> None:
     done = rootless(*words)
+    assert b"Invalid value" not in done.stderr  # click's words
     assert message in done.stderr.decode()
     assert done.returncode == code
     assert done.stderr.count(b"\n") == 1, done.stderr.decode()
@@ -111,3 +120,46 @@ def test_an_image_that_is_not_here_is_looked_for(rootless: Rootless) -> None:
     first, second = done.stderr.decode().splitlines()
     assert first == "Unable to find image '127.0.0.1:9/nosuch:latest' locally"
     assert "127.0.0.1:9" in second
+
+
+@pytest.mark.parametrize(("words", "code"), [(("run", "--nope"), 125), (("run", "--rm", IMAGE, "nosuch"), 127)])
+def test_a_full_disk_behind_standard_error_changes_no_exit_code(
+    rootless: Rootless, words: tuple[str, ...], code: int
+) -> None:
+    with open("/dev/full", "wb") as full:
+        assert rootless.popen(*words, stderr=full).wait(30) == code
+
+
+def test_a_full_disk_behind_standard_output_is_the_engines_failure(rootless: Rootless) -> None:
+    with open("/dev/full", "wb") as full:
+        assert rootless.popen("run", "--rm", IMAGE, "echo", "x", stdout=full, stderr=subprocess.DEVNULL).wait(30) == 125
+
+
+@pytest.mark.parametrize(
+    "words", [("import", "-", "x"), ("load",), ("login", "--password-stdin", "-u", "me", "127.0.0.1:9")]
+)
+def test_a_closed_standard_input_is_an_empty_one(rootless: Rootless, words: tuple[str, ...]) -> None:
+    command = ["sh", "-c", '"$@" <&-', "sh", *rootless.argv(*words)]
+    done = subprocess.run(command, env=rootless.environment, capture_output=True, timeout=30)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_store_of_a_newer_format_is_left_alone_by_every_command(rootless: Rootless) -> None:
+    rootless.ok("create", "--name", "kept", IMAGE)
+    before = rootless.paths.version.read_bytes()
+    rootless.paths.version.write_text('{"format": 99, "min_reader": 99}')
+    try:
+        for words in (
+            ("ps", "-a"),
+            ("start", "kept"),
+            ("rm", "kept"),
+            ("container", "prune", "-f"),
+            ("images",),
+            ("exec", "kept", "true"),
+        ):
+            done = rootless(*words)
+            assert (done.returncode, b"has format 99" in done.stderr) == (1, True), words
+    finally:
+        rootless.paths.version.write_bytes(before)
+    rootless.ok("rm", "kept")

@@ -163,6 +163,22 @@ def test_ids_outside_the_map(tree: Path, tmp_path: Path, room_fd: int) -> None:
         remove_tree(tree, lambda: room.open_room(run, single))
 
 
+def test_sweep_goes_on_after_what_it_may_not_remove(tree: Path, paths: Paths, room_fd: int, tmp_path: Path) -> None:
+    """A store that came with another map: one tree that stays must not make every command fail."""
+    (tree / "d").mkdir()
+    (tree / "d/f").touch()
+    room.call(room_fd, lambda: os.chown(tree / "d", 5, 5))
+    dead = dead_process()
+    foreign = paths.tmp / f"container.{ORIGIN}.{dead}.00c0ffee"
+    tree.rename(foreign)
+    (paths.tmp / f"zz.{ORIGIN}.{dead}.00c0ffee").mkdir()
+    single = IdMap((Extent(0, os.geteuid(), 1),), (Extent(0, os.getegid(), 1),))
+    run = Paths(store=tmp_path / "s2", run=tmp_path / "r2")
+    assert sweep(paths.tmp, lambda: room.open_room(run, single)) == [f"zz.{ORIGIN}.{dead}.00c0ffee"]
+    (left,) = atomic.drafts(paths.tmp)
+    room.call(room_fd, lambda: os.chown(paths.tmp / left / "d", 0, 0))
+
+
 def dead_process() -> int:
     pid = os.fork()
     if pid == 0:
