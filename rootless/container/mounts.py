@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Container, Iterable, Sequence
 from typing import Literal
 
@@ -90,6 +91,29 @@ def combine(
         if target not in found and target not in tmpfs:
             found[target] = Mount(type="volume", target=target, anonymous=True)
     return tuple(found.values())
+
+
+EMULATED = frozenset(
+    f"/proc/{name}"
+    for name in (
+        *("cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "slabinfo", "stat", "swaps", "uptime"),
+        *("sys/crypto/fips_enabled", "sys/kernel/ns_last_pid"),
+    )
+)
+"""What may be covered in /proc, as in runc: files that lxcfs makes for containers."""
+
+
+def require_outside_proc(target: str, source: str = "") -> None:
+    """Raise runc's InvalidError for a mount on /proc or in it: the engine itself, and the C library, need it as it is.
+
+    Args:
+        source: a path of the machine's that shall be there; /proc itself may be.
+    """
+    target = posixpath.normpath(target)
+    if target == "/proc" and os.path.realpath(source or "/") != "/proc":
+        raise InvalidError(f'"{target}" cannot be mounted because it is not of type proc')
+    if target.startswith("/proc/") and target not in EMULATED:
+        raise InvalidError(f'"{target}" cannot be mounted because it is inside /proc')
 
 
 def require_source(mount: Mount) -> None:

@@ -175,7 +175,10 @@ def _mounts(options: Options, run: RunConfig, inherited: Sequence[Mount]) -> tup
         mount_texts.check_target("volume", path)
     volumes = [mount_texts.normal(path) for path in run.volumes or ()]
     found = mounts.combine(inherited, options.mounts, options.tmpfs, volumes)
+    for path in options.tmpfs:
+        mounts.require_outside_proc(path)
     for mount in found:
+        mounts.require_outside_proc(mount.target, mount.source if mount.type == "bind" else "")
         if mount.type in ("bind", "overlay") and not mount.create:
             mounts.require_source(mount)
     return tuple(msgspec.structs.replace(m, source=new_name()) if not m.source and m.anonymous else m for m in found)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 from collections.abc import Iterable
 from enum import IntEnum
+from itertools import count
 from typing import NamedTuple
 
 from .libc import syscall
@@ -82,9 +84,26 @@ _Words = ctypes.c_uint32 * 6
 
 
 def last_cap() -> int:
-    """The highest capability this kernel knows (/proc/sys/kernel/cap_last_cap); 40 or less up to Linux 6.18."""
-    with open("/proc/sys/kernel/cap_last_cap") as file:
-        return int(file.read())
+    """The highest capability this kernel knows; 40 or less up to Linux 6.18.
+
+    Asked of prctl(2), which says EINVAL for the first unknown one, and not of /proc/sys/kernel/cap_last_cap: in a
+    container anything may lie there, and a limit of open files may forbid to look.
+
+    Raises:
+        OSError: PR_CAPBSET_READ is refused altogether.
+    """
+    prctl(PR_CAPBSET_READ, 0)
+    return next(number for number in count() if not _is_known(number + 1))
+
+
+def _is_known(number: int) -> bool:
+    try:
+        prctl(PR_CAPBSET_READ, number)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:
+            raise
+        return False
+    return True
 
 
 def supported() -> frozenset[Cap]:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from ..errors import RootlessError
 from ..kernel import process
 from . import dump, stream
+from .channel import Failed
 from .start import StartError
 
 
@@ -20,8 +21,9 @@ def tell_failure(client: stream.Connection, problem: RootlessError, debug: bool)
         import traceback
 
         trace = traceback.format_exc()
+    failed = Failed(problem.message, problem.hint, code, trace).shortened()
     with suppress(OSError):
-        client.send(stream.StartFailed(problem.message, problem.hint, code, trace))
+        client.send(stream.StartFailed(failed.message, failed.hint, failed.exit_code, failed.traceback))
 
 
 def detach(client: stream.Connection, debug: bool, keep: frozenset[int] = frozenset()) -> None:

@@ -154,7 +154,7 @@ def plan(
     ]
     operations += mounting.by_depth(record, idmap, own, devices or {})
     if spec.read_only:
-        operations.append(rootfs.ReadOnlyRoot())
+        operations += [rootfs.Directory(spec.workdir), rootfs.ReadOnlyRoot()]
     return tuple(operations)
 
 

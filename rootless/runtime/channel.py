@@ -60,11 +60,20 @@ class Failed(Message, frozen=True, tag=True):
     exit_code: int = 125
     traceback: str = ""
 
+    def shortened(self) -> Failed:
+        """With the middle of long texts left out: a word of a command line has up to 128 KiB (execve(2)). At its worst
+        a character takes six bytes of JSON, so that this one stays below MAX_MESSAGE and what `stream` can carry."""
+        return Failed(_cut(self.message, 3000), _cut(self.hint, 500), self.exit_code, _cut(self.traceback, 6000))
+
 
 class ExecFailed(Message, frozen=True, tag=True):
     """execve(2) of the command itself failed with this errno (sent as a bare number, springboard.py)."""
 
     number: int
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 2 :]}"
 
 
 AnyMessage = Cloned | Mapped | Console | Prepared | Proceed | Failed | ExecFailed
@@ -89,12 +98,12 @@ class Channel:
         return self.socket.fileno()
 
     def send(self, message: AnyMessage, *fds: int) -> None:
-        """Send `message` with copies of `fds`.
+        """Send `message` with copies of `fds`. What was `Failed` is shortened to what a packet holds.
 
         Raises:
             OSError: EPIPE when nobody holds the other end any more.
         """
-        data = msgspec.json.encode(message)
+        data = msgspec.json.encode(message.shortened() if isinstance(message, Failed) else message)
         if fds:
             socket.send_fds(self.socket, [data], fds, socket.MSG_NOSIGNAL)
         else:

@@ -33,9 +33,13 @@ LIMITS = {
 }
 """The resources of `--ulimit`, by Docker's names (setrlimit(2))."""
 
+ROOM = 64
+"""More descriptors than a process has on its way to execve(2)."""
+
 
 def drop(program: Program, user: User) -> None:
-    """Become `user` with the program's capabilities, limits and system call filter; no way leads back.
+    """Become `user` with the program's capabilities, limits and system call filter; no way leads back. The limit of
+    open files is whole only after `tighten`.
 
     The order is the kernel's: the filter needs CAP_SYS_ADMIN unless no_new_privs is set, so it comes before the
     capabilities go, and last only with it; the bounding set needs CAP_SETPCAP; setuid(2) away from 0 clears the
@@ -45,7 +49,7 @@ def drop(program: Program, user: User) -> None:
         UnavailableError: a limit above the hard limit that the caller has.
     """
     for limit in program.ulimits:
-        _limit(limit)
+        _limit(_roomy(limit))
     if program.affinity:
         _bind(program.affinity)
     if program.no_new_privileges:
@@ -63,6 +67,19 @@ def drop(program: Program, user: User) -> None:
     process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # the change of ids cleared it (prctl(2))
     if program.no_new_privileges and program.filter is not None:
         program.filter.load()
+
+
+def tighten(program: Program) -> None:
+    """Set a limit of open files that would not have let this process itself come to its execve(2)."""
+    for limit in program.ulimits:
+        if limit != _roomy(limit):
+            _limit(limit)
+
+
+def _roomy(limit: Ulimit) -> Ulimit:
+    if limit.name != "nofile":
+        return limit
+    return Ulimit(limit.name, *(value if value < 0 else max(value, ROOM) for value in (limit.soft, limit.hard)))
 
 
 def _bind(processors: frozenset[int]) -> None:

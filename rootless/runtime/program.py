@@ -145,8 +145,12 @@ def become(program: Program, channel: Channel) -> NoReturn:
     environment = _environment(program.env, user.home)
     board = springboard.prepare()
     _make_workdir(program.workdir)
+    # As root first, who may search every directory of the container's own, as runc does; as the user where root of
+    # the container may not: a directory of the machine's that was mounted for that user.
+    entered = _enter_workdir(program.workdir, again=True)
     privileges.drop(program, user)
-    _enter_workdir(program.workdir)
+    if not entered:
+        _enter_workdir(program.workdir)
     path = find_command(program.argv[0], environment.get("PATH", DEFAULT_PATH))
     channel.send(Prepared())
     wait_for(channel, Proceed)
@@ -154,6 +158,7 @@ def become(program: Program, channel: Channel) -> NoReturn:
         reaper.split()
     _reset_signals()
     board = _arrange(channel, board)
+    privileges.tighten(program)
     try:
         springboard.jump(board, path, program.argv, environment)
     except OSError as problem:
@@ -196,14 +201,18 @@ def _make_workdir(path: str) -> None:
         raise RootlessError(f"the working directory {path} can't be made: {_reason(problem)}") from problem
 
 
-def _enter_workdir(path: str) -> None:
+def _enter_workdir(path: str, *, again: bool = False) -> bool:
+    """With `again`, for who can try once more, False where it may not be entered."""
     try:
         os.chdir(path)
         inside = os.getcwd().startswith("/")
     except OSError as problem:
+        if again and isinstance(problem, PermissionError):
+            return False
         raise CommandError(f"chdir to the working directory {path}: {_reason(problem)}", exit_code=126) from problem
     if not inside:  # getcwd(2) says "(unreachable)" of a directory that a descriptor of the host's led to
         raise RootlessError(f"the working directory {path} lies outside of the container", hint="name another one")
+    return True
 
 
 def find_command(command: str, path: str) -> str:
@@ -213,8 +222,7 @@ def find_command(command: str, path: str) -> str:
         CommandError: 127 when there is none, 126 when there are only ones that can't be executed; in Docker's words.
     """
     if "/" in command:
-        if not os.path.exists(command):
-            raise CommandError(f'exec: "{command}": stat {command}: no such file or directory', exit_code=127)
+        _require_file(command)
         candidates = [command]
     else:
         candidates = [f"{directory or '.'}/{command}" for directory in path.split(":")] if command else []
@@ -226,6 +234,14 @@ def find_command(command: str, path: str) -> str:
         reason = "is a directory" if os.path.isdir(found[0]) else "permission denied"
         raise CommandError(f'exec: "{command}": {reason}', exit_code=126)
     raise CommandError(f'exec: "{command}": executable file not found in $PATH', exit_code=127)
+
+
+def _require_file(command: str) -> None:
+    try:
+        os.stat(command)
+    except OSError as problem:
+        code = 126 if isinstance(problem, PermissionError) else 127
+        raise CommandError(f'exec: "{command}": stat {command}: {_reason(problem)}', exit_code=code) from problem
 
 
 def _reset_signals() -> None:

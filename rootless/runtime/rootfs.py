@@ -18,7 +18,7 @@ import msgspec
 from ..container import sysctl
 from ..errors import RootlessError
 from ..kernel import mount as m
-from .mountpoint import MountPoint, Root, attach, attributes, open_inside
+from .mountpoint import MountPoint, Root, attach, attributes, make_missing, open_inside
 
 
 class Operation(Protocol):
@@ -132,6 +132,18 @@ class Link(msgspec.Struct, frozen=True):
         parent, name = posixpath.split(self.target)
         with MountPoint(root, parent) as point:
             os.symlink(self.value, name, dir_fd=point.fd)
+
+
+class Directory(msgspec.Struct, frozen=True):
+    """Make the directory `target`, and what is missing above it, where it is not there."""
+
+    target: str
+
+    def describe(self) -> str:
+        return f"make the directory {self.target}"
+
+    def execute(self, root: Root) -> None:
+        make_missing(root.fd, self.target, directory=True)
 
 
 class ReadOnly(msgspec.Struct, frozen=True):

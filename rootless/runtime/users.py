@@ -84,7 +84,9 @@ def _require(user: User, text: str, idmap: IdMap) -> None:
     ids = f"{user.uid}:{user.gid}"
     if idmap.single:
         raise UnavailableError(f"user {text} ({ids}) needs more ids than the one there is", hint=idmap.reason)
-    raise UnavailableError(f"user {text} ({ids}) lies outside the container's ids", hint="the map holds 0 to 65536")
+    uid, gid = (end - 1 for end in idmap.ends)
+    held = f"0 to {uid}" if uid == gid else f"user ids 0 to {uid} and group ids 0 to {gid}"
+    raise UnavailableError(f"user {text} ({ids}) lies outside the container's ids", hint=f"the map holds {held}")
 
 
 class _Account(msgspec.Struct, frozen=True):

@@ -41,10 +41,12 @@ def test_death_by_a_signal_is_128_and_the_signal(rootless: Rootless) -> None:
         ("/no/such", 127, "stat /no/such: no such file or directory"),
         ("/etc/passwd", 126, 'exec: "/etc/passwd": permission denied'),
         ("/etc", 126, 'exec: "/etc": is a directory'),
+        ("/root/no/such", 126, "stat /root/no/such: permission denied"),  # nobody may search it, nor know
+        ("x" * 100_000, 127, "xxx ... xxx"),  # longer than a packet between the processes
     ],
 )
 def test_a_command_that_cannot_be_executed(rootless: Rootless, command: str, code: int, message: str) -> None:
-    done = rootless("run", "--rm", IMAGE, command)
+    done = rootless("run", "--rm", "-u", "1000" if "root" in command else "0", IMAGE, command)
     assert done.returncode == code
     assert message in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
@@ -103,6 +105,17 @@ def test_workdir_is_made_when_it_is_missing(rootless: Rootless) -> None:
     assert inside(rootless, "-w", "/deep/down", "pwd") == "/deep/down"
 
 
+def test_workdir_is_made_before_the_root_becomes_read_only(rootless: Rootless) -> None:
+    assert inside(rootless, "--read-only", "-w", "/deep/down", "pwd") == "/deep/down"
+
+
+def test_workdir_may_be_one_that_only_root_can_enter(rootless: Rootless) -> None:
+    """As with runc, which enters it before it becomes the user: images for root are run with -u."""
+    assert (
+        inside(rootless, "--tmpfs", "/only:mode=700", "-u", "1000", "-w", "/only", "pwd; ls / > /dev/null") == "/only"
+    )
+
+
 def test_entrypoint(rootless: Rootless) -> None:
     assert rootless.ok("run", "--rm", "--entrypoint", "/bin/echo", IMAGE, "a", "b") == "a b\n"
     assert rootless.ok("run", "--rm", "--entrypoint=", IMAGE, "echo", "c") == "c\n"
@@ -146,6 +159,17 @@ def test_ulimit(rootless: Rootless) -> None:
         inside(rootless, "--ulimit", "nofile=100:200", "--ulimit", "core=0", "ulimit -Sn; ulimit -Hn; ulimit -c")
         == "100\n200\n0"
     )
+
+
+def test_a_limit_of_open_files_is_the_commands_alone(rootless: Rootless) -> None:
+    """What the engine itself opens on the way to the command must not count."""
+    assert inside(rootless, "--ulimit", "nofile=5", "ulimit -n; ulimit -Hn; cat /etc/group | head -n 0") == "5\n5"
+
+
+def test_proc_stays_what_it_is(rootless: Rootless) -> None:
+    done = rootless("run", "--rm", "--tmpfs", "/proc", IMAGE, "true")
+    assert done.returncode == 125
+    assert b'"/proc" cannot be mounted because it is not of type proc' in done.stderr
 
 
 def test_shm_size(rootless: Rootless) -> None:

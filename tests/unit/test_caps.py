@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,16 @@ def test_numbers_are_the_kernels() -> None:
 def test_last_cap_and_supported() -> None:
     """The container's full set is this kernel's, not this module's."""
     assert {cap.value for cap in caps.supported()} == set(range(min(caps.last_cap(), 40) + 1))
+
+
+def test_last_cap_is_the_kernels_and_needs_no_file() -> None:
+    """It is asked for where /proc is the container's and the limit of open files may be reached."""
+
+    def work() -> int:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+        return caps.last_cap()
+
+    assert in_user_namespace(work) == int(Path("/proc/sys/kernel/cap_last_cap").read_text())
 
 
 def test_get_caps_agrees_with_proc() -> None:

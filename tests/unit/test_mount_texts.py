@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rootless.container.mount_texts import parse_mount, parse_volume, parse_volumes_from
-from rootless.container.mounts import Mount, combine, require_source
+from rootless.container.mounts import Mount, combine, require_outside_proc, require_source
 from rootless.errors import InvalidError, NotFoundError, RootlessError, UsageError
 
 VOLUMES = {
@@ -259,6 +259,26 @@ def test_a_volume_without_a_name_is_asked_for_twice_and_made_once() -> None:
     anonymous = Mount(type="volume", target="/x", anonymous=True)
     assert combine([], [anonymous, anonymous], [], ["/x"]) == (anonymous,)
     assert combine([volume("/x", "other")], [anonymous], [], []) == (volume("/x", "other"),)
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "reason"),
+    [
+        ("/proc", "", "not of type proc"),
+        ("/proc/", "/tmp", "not of type proc"),
+        ("/x/../proc/sys", "", "inside /proc"),
+        ("/proc/self/fd", "/proc", "inside /proc"),
+    ],
+)
+def test_proc_is_not_covered(target: str, source: str, reason: str) -> None:
+    """The way to execve(2) and every later `exec` lead through it; runc's words."""
+    with pytest.raises(InvalidError, match=f"cannot be mounted because it is {reason}"):
+        require_outside_proc(target, source)
+
+
+def test_what_may_be_mounted_near_proc() -> None:
+    for target, source in (("/proc", "/proc"), ("/proc/cpuinfo", "/x"), ("/processes", ""), ("/srv/proc", "")):
+        require_outside_proc(target, source)
 
 
 def test_a_source_that_has_to_be_there(tmp_path: Path) -> None:

@@ -75,6 +75,17 @@ def test_an_id_outside_the_map_is_refused_before_the_kernel_says_einval(root: st
         look_up("far", (), RANGE, below(root))
 
 
+@pytest.mark.parametrize(
+    ("uids", "gids", "held"),
+    [(1000, 1000, "0 to 999"), (65537, 500, "user ids 0 to 65536 and group ids 0 to 499")],
+)
+def test_the_hint_is_about_the_map_that_there_is(root: str, uids: int, gids: int, held: str) -> None:
+    idmap = IdMap((Extent(0, 100000, uids),), (Extent(0, 100000, gids),))
+    with pytest.raises(UnavailableError) as refused:
+        look_up("far", (), idmap, below(root))
+    assert refused.value.hint == f"the map holds {held}"
+
+
 def test_with_one_id_only_root_can_be(root: str) -> None:
     with pytest.raises(UnavailableError, match="more ids than the one there is; no subordinate ids"):
         look_up("web", (), ONE, below(root))
