@@ -26,16 +26,17 @@ T = TypeVar("T")
 _WHAT = "a process in the user namespace"
 
 
-def open_room(paths: Paths, idmap: IdMap, *, hold: bool = False) -> int:
+def open_room(paths: Paths, idmap: IdMap, *, hold: bool = False, meanwhile: Callable[[], object] | None = None) -> int:
     """A descriptor on the room of this map, found or made.
 
     Args:
         hold: register the calling process as one that keeps it (a monitor), so that others find it here.
+        meanwhile: called while the set-uid helpers are waited for, if they are needed.
 
     Raises:
         UnavailableError: user namespaces or the map were refused; says by what.
     """
-    return holders.find_or_make(paths.rooms, idmap.tag, lambda: _make(idmap), hold=hold)
+    return holders.find_or_make(paths.rooms, idmap.tag, lambda: _make(idmap, meanwhile), hold=hold)
 
 
 def forget(paths: Paths, idmap: IdMap) -> None:
@@ -53,7 +54,7 @@ def sweep(paths: Paths) -> None:
     holders.sweep(paths.rooms)
 
 
-def _make(idmap: IdMap) -> int:
+def _make(idmap: IdMap, meanwhile: Callable[[], object] | None = None) -> int:
     """A new user namespace with this map; only the returned descriptor keeps it."""
     unshared_read, unshared_write = os.pipe2(os.O_CLOEXEC)
     mapped_read, mapped_write = os.pipe2(os.O_CLOEXEC)
@@ -71,7 +72,7 @@ def _make(idmap: IdMap) -> int:
                 "kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns",
             )
         if not idmap.single:
-            _write_maps(pid, idmap)
+            _write_maps(pid, idmap, meanwhile)
         return namespaces.open_namespace(pid, namespaces.CLONE_NEWUSER)
     finally:
         os.close(mapped_write)
@@ -98,12 +99,14 @@ def _first_inhabitant(idmap: IdMap, report: int, mapped: int, writer: int) -> No
         os._exit(0)
 
 
-def _write_maps(pid: int, idmap: IdMap) -> None:
+def _write_maps(pid: int, idmap: IdMap, meanwhile: Callable[[], object] | None) -> None:
     if os.geteuid() == 0:
         Path(f"/proc/{pid}/uid_map").write_text(map_text(idmap.uids))
         Path(f"/proc/{pid}/gid_map").write_text(map_text(idmap.gids))
         return
     helpers = [_Helper("newuidmap", pid, idmap.uids), _Helper("newgidmap", pid, idmap.gids)]
+    if meanwhile is not None:
+        meanwhile()
     for helper in helpers:
         helper.wait()
 

@@ -38,22 +38,24 @@ def start(
 
 
 def _start(context: Context, text: str) -> None:
-    from ..container import lifecycle
+    from ..container import starting
 
     container = context.containers.resolve(text)
-    started = lifecycle.start(context.engine, container, attached=False, stdin=False, window=streams.window())
+    window = streams.window()
+    started = starting.start(container, attached=False, stdin=False, window=window, debug=context.debug)
     streams.warn(started.warnings if started is not None else ())
 
 
 def _start_attached(context: Context, text: str, interactive: bool, keys: str, proxy: bool) -> int:
-    from ..container import lifecycle, operate
+    from ..container import operate, starting
     from ..runtime.attach import Detached, redraw
 
     container = context.containers.resolve(text)
     spec = container.spec
     stdin = interactive and spec.stdin_open
     streams.require_terminal(tty=spec.tty, interactive=stdin)
-    started = lifecycle.start(context.engine, container, attached=True, stdin=stdin, window=streams.window())
+    window = streams.window()
+    started = starting.start(container, attached=True, stdin=stdin, window=window, debug=context.debug)
     if started is None:
         connection = operate.attach(container, stdin=stdin)
         if spec.tty:

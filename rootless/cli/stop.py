@@ -52,7 +52,7 @@ def stop(ctx: click.Context, /, containers: tuple[str, ...], number: str, second
 @click.pass_context
 def restart(ctx: click.Context, /, containers: tuple[str, ...], number: str, seconds: int | None) -> int:
     """Stop one or more CONTAINERS, if they run, and start them again."""
-    from ..container import lifecycle
+    from ..container import starting
     from . import streams
 
     context: Context = ctx.obj
@@ -60,7 +60,7 @@ def restart(ctx: click.Context, /, containers: tuple[str, ...], number: str, sec
 
     def work(name: str) -> None:
         container = context.containers.resolve(name)
-        started = lifecycle.restart(context.engine, container, chosen, _seconds(seconds), streams.window())
+        started = starting.restart(container, chosen, _seconds(seconds), streams.window(), debug=context.debug)
         streams.warn(started.warnings if started is not None else ())
 
     return for_each(containers, work)

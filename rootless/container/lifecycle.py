@@ -1,4 +1,4 @@
-"""How containers come to be and are started, for the command line and for whoever calls the engine as a library."""
+"""How containers come to be, for the command line and for whoever calls the engine as a library."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ from ..storage.driver import HOST, LayerKind
 from ..storage.layers import Layers, LayerSource, let_through
 from ..storage.ownerfile import OVERRIDE
 from ..volumes.store import Volumes
-from . import host, mount_texts, names, operate, sharing, spec, storage_opt, userns, volume_use
+from . import host, mount_texts, names, sharing, spec, storage_opt, userns, volume_use
 from .container import Container, Hold
 from .mounts import Mount
 from .record import Record, State, now
-from .state import ALIVE
 from .store import Containers
 
 
@@ -238,38 +237,3 @@ def run(engine: Engine, maker: Maker, *, attached: bool, stdin: bool, window: tu
 
     order = keeper.Order(engine.paths, prepare, fresh=True, attached=attached, stdin=stdin, window=window)
     return launch.launch(msgspec.structs.replace(order, debug=engine.debug))
-
-
-def start(
-    engine: Engine, container: Container, *, attached: bool, stdin: bool, window: tuple[int, int]
-) -> launch.Started | None:
-    """Start a container that does not run; None when it runs already.
-
-    Raises:
-        ConflictError: another command is at work on it, or it is being removed.
-        RootlessError, CommandError: as `launch.launch`.
-    """
-    if container.state().status in ALIVE:
-        return None
-
-    def prepare() -> tuple[Container, Hold]:
-        return container, container.hold("start")
-
-    order = keeper.Order(engine.paths, prepare, fresh=False, attached=attached, stdin=stdin, window=window)
-    return launch.launch(msgspec.structs.replace(order, debug=engine.debug))
-
-
-def restart(
-    engine: Engine,
-    container: Container,
-    number: int | None,
-    timeout: float | None,
-    window: tuple[int, int],
-) -> launch.Started | None:
-    """Stop a container, if it runs, and start it again, detached. As `start`."""
-    operate.stop(container, number, timeout)
-    with container.hold("restart", wait=operate.KILL_TIMEOUT):
-        pass  # its monitor has told the end and is on its way out
-    started = start(engine, container, attached=False, stdin=False, window=window)
-    container.emit("restart")
-    return started

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -26,20 +27,20 @@ from ..container.store import Containers
 from ..errors import RootlessError
 from ..kernel import process
 from ..paths import Paths
-from . import control, restart, stage, stream
+from . import control, restart, stream
 from .background import detach, tell_failure
-from .bundle import assemble
 from .channel import Channel
-from .confinement import Confinement
-from .logs import LogWriter, log_options
-from .networking import Networking
 from .program import Stdio
-from .sources import Sources
 from .start import ClientGoneError, Running, StartError, begin, end
 from .watch import Watch
 
 if TYPE_CHECKING:
+    from .confinement import Confinement
+    from .logs import LogWriter
     from .monitor import Monitor
+    from .sources import Sources
+
+# What only a start needs is imported in `_load`, by the monitor, which has to wait for two set-uid helpers anyway.
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -92,8 +93,6 @@ class _Keeper:
     def keep(self) -> int:
         """From nothing to the container's end. Returns this process's exit code."""
         self.container, hold = self.order.prepare()
-        self.confinement = Confinement(self.container, self.idmap)
-        self.sources = Sources(self.container, self.idmap)
         with hold:
             _log_errors_to(self.container.directory / "monitor.log", self.order.debug)
             try:
@@ -105,13 +104,25 @@ class _Keeper:
                 control.stop_listening(self.paths, self.container.id)
         return 0
 
+    @cached_property
+    def confinement(self) -> Confinement:
+        from .confinement import Confinement
+
+        return Confinement(self.container, self.idmap)
+
+    @cached_property
+    def sources(self) -> Sources:
+        from .sources import Sources
+
+        return Sources(self.container, self.idmap)
+
     # --- the start -----------------------------------------------------------------------------------------------
 
     def _start(self, client: stream.Connection | None) -> Running:
         state = self.container.stored_state()
         try:
             step(state.status, Event.START)
-            self.room_fd = room.open_room(self.paths, self.idmap, hold=True)
+            self.room_fd = room.open_room(self.paths, self.idmap, hold=True, meanwhile=_load)
             self.listener = control.listen(self.paths, self.container.id)
             with self.confinement:
                 running = self._begin(client)
@@ -140,6 +151,10 @@ class _Keeper:
         return *self.confinement.warnings, *self.sources.warnings, *self.networking.network.warnings
 
     def _begin(self, client: stream.Connection | None) -> Running:
+        from . import stage
+        from .bundle import assemble
+        from .networking import Networking
+
         confinement, debug, window = self.confinement, self.order.debug, self.order.window
         self.networking = Networking(self.container, self.idmap, self.room_fd)
         self.sources.prepare()
@@ -214,6 +229,8 @@ class _Keeper:
         delay, self.restarts = restart.Delay(), 0
         while True:
             began = time.monotonic()
+            from .logs import LogWriter, log_options
+
             log = LogWriter(self.container.directory / "log", log_options(self.container.spec))
             watch = Watch(running, log, clients, self._end_strays if self.container.spec.pid else None)
             busy = self.container.spec.health is not None or self.networking.is_named
@@ -367,6 +384,10 @@ class _Keeper:
         if self.remains is not None:
             with suppress(OSError, RootlessError):  # the next command tries again
                 Containers(self.paths).clear(self.remains)
+
+
+def _load() -> None:
+    from . import bundle, confinement, logs, networking, sources, stage  # noqa: F401
 
 
 def _log_errors_to(path: Path, debug: bool) -> None:

@@ -124,16 +124,17 @@ def test_twenty_times_each(rootless: Rootless, state: str, victim: str) -> None:
 
 
 @pytest.mark.long
-def test_the_monitor_killed_at_many_moments_of_a_start(rootless: Rootless) -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_the_monitor_killed_at_many_moments_of_a_start(rootless: Rootless, seed: int) -> None:
     """Between its fork and the command's first line: whatever is left, the next command clears it away."""
     import random
 
-    moments = random.Random(7)
+    moments = random.Random(seed)
     began = time.monotonic()
     rootless.ok("run", "--rm", "--name", NAME, IMAGE, "true")
     usual = time.monotonic() - began  # seconds from the command's first step to the end of its container, here and now
     found = {"nothing": 0, "exited": 0}
-    for _ in range(200):
+    for _ in range(50):
         process = rootless.popen(
             *("run", "--rm", "--name", NAME, IMAGE, "sleep", "60"),
             stdin=subprocess.DEVNULL,
@@ -150,5 +151,64 @@ def test_the_monitor_killed_at_many_moments_of_a_start(rootless: Rootless) -> No
         process.wait(timeout=20)
         rootless.ok("rm", "-f", NAME)
         wait_for(lambda: not rootless.remains(), "clearing away")
-    print(f"the monitor killed at 200 moments of a start: {found}")
+    print(f"the monitor killed at 50 moments of a start: {found}")
     assert min(found.values()) > 0, "the moments have to lie before the monitor's fork as well as after it"
+
+
+# --- states without processes: there the only party is the command that changes them ----------------------------------
+
+AT_REST = {
+    # state, the command that is killed: what `inspect` may say afterwards; "gone" when there is no such container
+    ("created", "start"): {"created", "running"},
+    ("exited", "start"): {"exited", "running"},
+    ("created", "rm"): {"created", "gone"},
+    ("exited", "rm"): {"exited", "gone"},
+    ("dead", "rm"): {"dead", "gone"},
+    ("running", "rm -f"): {"running", "exited", "gone"},
+}
+
+
+def resting(rootless: Rootless, state: str) -> None:
+    rootless.ok("create", "--name", NAME, IMAGE, "sleep", "60")
+    if state == "created":
+        return
+    rootless.ok("start", NAME)
+    if state == "running":
+        return
+    rootless.ok("kill", NAME)
+    rootless.ok("wait", NAME)
+    if state == "dead":  # as a removal leaves it that could not finish
+        path = rootless.paths.names / NAME / "state.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "dead"}))
+
+
+def now(rootless: Rootless) -> str:
+    done = rootless("inspect", "-f", "{{.State.Status}}", NAME)
+    return done.stdout.decode().strip() if done.returncode == 0 else "gone"
+
+
+def kill_command(rootless: Rootless, state: str, words: str, delay: float) -> None:
+    resting(rootless, state)
+    process = rootless.popen(*words.split(), NAME, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    # A start that was begun is given up by its monitor: the lock is free, or the container runs, soon after.
+    wait_for(lambda: now(rootless) in AT_REST[state, words], f"one of {AT_REST[state, words]}")
+    rootless.ok("ps", "-a")
+    rootless("rm", "-f", NAME)
+    rootless.ok("run", "--rm", "--name", NAME, IMAGE, "true")
+
+
+@pytest.mark.parametrize(("state", "words"), AT_REST)
+def test_the_command_killed_in_a_state_without_processes(rootless: Rootless, state: str, words: str) -> None:
+    kill_command(rootless, state, words, 0.12)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("state", "words"), AT_REST)
+def test_the_command_killed_twenty_times_in_a_state_without_processes(
+    rootless: Rootless, state: str, words: str
+) -> None:
+    for number in range(20):
+        kill_command(rootless, state, words, 0.02 * number)

@@ -58,6 +58,12 @@ def test_what_enters_or_ends_a_container_imports_nothing_of_a_start(modules: str
     assert [name for name in found if name.startswith(rooms)] == []
 
 
+def test_a_start_imports_nothing_of_what_makes_a_container() -> None:
+    found = imported("import rootless.cli.main, rootless.cli.start, rootless.container.starting")
+    rooms = ("rootless.image", "rootless.volumes", "rootless.container.lifecycle", "rootless.container.spec", "hashlib")
+    assert [name for name in found if name.startswith(rooms)] == []
+
+
 def test_the_kernel_package_is_a_leaf() -> None:
     statement = "import rootless.kernel.libc, rootless.kernel.mount, rootless.kernel.namespaces, rootless.kernel.fs"
     ours = {name for name in imported(statement) if name.startswith("rootless.")}

@@ -1,0 +1,44 @@
+"""Starting a container that is there, for the command line and for whoever calls the engine as a library.
+
+It needs nothing of what makes a container (lifecycle.py), and does not import it.
+"""
+
+from __future__ import annotations
+
+from ..runtime import keeper, launch
+from . import operate
+from .container import Container, Hold
+from .state import ALIVE
+
+
+def start(
+    container: Container, *, attached: bool, stdin: bool, window: tuple[int, int], debug: bool = False
+) -> launch.Started | None:
+    """Start a container that does not run; None when it runs already.
+
+    Raises:
+        ConflictError: another command is at work on it, or it is being removed.
+        RootlessError, CommandError: as `launch.launch`.
+    """
+    if container.state().status in ALIVE:
+        return None
+
+    def prepare() -> tuple[Container, Hold]:
+        return container, container.hold("start")
+
+    order = keeper.Order(
+        container.paths, prepare, fresh=False, attached=attached, stdin=stdin, window=window, debug=debug
+    )
+    return launch.launch(order)
+
+
+def restart(
+    container: Container, number: int | None, timeout: float | None, window: tuple[int, int], *, debug: bool = False
+) -> launch.Started | None:
+    """Stop a container, if it runs, and start it again, detached. As `start`."""
+    operate.stop(container, number, timeout)
+    with container.hold("restart", wait=operate.KILL_TIMEOUT):
+        pass  # its monitor has told the end and is on its way out
+    started = start(container, attached=False, stdin=False, window=window, debug=debug)
+    container.emit("restart")
+    return started
