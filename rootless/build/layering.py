@@ -47,11 +47,8 @@ class LayerSink:
         self._gzip.close()
         diff_id = f"sha256:{self._hasher.hexdigest()}"
         chain = chain_of(below, diff_id)
-        # Under one lock: between the two, the blob could go with the last image that has it.
-        with self._pin.adding() as add:
-            digest, size = self._blob.commit()
-            add(digest)
-            add(chain)
+        self._pin.add(self._blob.digest, chain)  # first: what is there already could go with the last image that has it
+        digest, size = self._blob.commit()
         return Layer(Descriptor(media_type=GZIP_LAYER, digest=digest, size=size), diff_id, chain)
 
 

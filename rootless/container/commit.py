@@ -57,10 +57,8 @@ def commit_layer(
         compressor.close()
         diff_id = f"sha256:{hasher.hexdigest()}"
         chain_id = digests.chain_ids([*below, diff_id])[-1]
-        with pin.adding() as add:
-            digest, size = writer.commit()
-            add(digest)
-            add(chain_id)
+        pin.add(writer.digest, chain_id)
+        digest, size = writer.commit()
     return Layer(Descriptor(media_type=f"{spec.OCI_LAYER}+gzip", digest=digest, size=size), diff_id, chain_id)
 
 

@@ -72,11 +72,10 @@ def _receive(store: ImageStore, pin: Pin, source: BinaryIO) -> Layer:
     """Keep the archive as a blob, pinned."""
     with store.blobs.writer() as writer:
         diff_id = _copy(source, writer)
-        # Published and pinned under one lock: between the two, the blob could go with the last image that has it.
-        with pin.adding() as add:
-            digest, size = writer.commit()
-            add(digest)
-            add(diff_id)  # which also names the unpacked layer, as nothing lies below it
+        # Pinned first: what is there already could go with the last image that has it, a kill leaves nothing unknown.
+        # The diff id also names the unpacked layer, as nothing lies below it.
+        pin.add(writer.digest, diff_id)
+        digest, size = writer.commit()
     descriptor = Descriptor(media_type=f"{spec.OCI_LAYER}+gzip", digest=digest, size=size)
     return Layer(descriptor, diff_id, diff_id)
 

@@ -191,9 +191,8 @@ def _store(store: ImageStore, pin: Pin, pieces: Iterator[bytes | memoryview], *,
             (sink or writer).write(data)
         if sink is not None:
             sink.close()
-        with pin.adding() as add:
-            digest, size = writer.commit()
-            add(digest)
+        pin.add(writer.digest)
+        digest, size = writer.commit()
     suffix = "+gzip" if sink is not None or kind == "gzip" else "+zstd" if kind == "zstd" else ""
     diff_id = f"sha256:{hasher.hexdigest()}" if kind == "none" else ""
     return _Kept(Descriptor(media_type=spec.OCI_LAYER + suffix, digest=digest, size=size), diff_id)

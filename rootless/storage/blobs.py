@@ -139,6 +139,11 @@ class BlobWriter:
             rest = rest[self._file.write(rest) :]
         return len(view)
 
+    @property
+    def digest(self) -> str:
+        """Of what was written so far: the name that `commit` will give it, for who has to pin it before it is there."""
+        return f"{self._algorithm}:{self._hasher.hexdigest()}"
+
     def commit(self, digest: str | None = None, size: int | None = None) -> tuple[str, int]:
         """Verify, flush to the disk and publish under its digest: (digest, size). Nothing may be written afterwards.
 
@@ -147,7 +152,7 @@ class BlobWriter:
         """
         if self._draft is None:
             raise ValueError("this blob was committed or discarded already")
-        found = f"{self._algorithm}:{self._hasher.hexdigest()}"
+        found = self.digest
         if size is not None and size != self.size:
             raise InvalidError(f"{digest or found}: {self.size} bytes arrived where {size} were announced")
         if digest is not None and digests.check(digest) != found:

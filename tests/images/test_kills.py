@@ -74,13 +74,13 @@ Job = Callable[[Rootless, Path], list[str]]
 JOBS: list[Job] = [an_import, a_load, an_rmi, a_prune]
 
 
-def kill_points(job: Job, engine: Rootless, work: Path, count: int) -> None:
+def kill_points(job: Job, engine: Rootless, work: Path, count: int, seed: int) -> None:
     words = job(engine, work)
     started = time.monotonic()
     engine.ok(*words)
     whole = time.monotonic() - started
     engine("rmi", "-f", "big")
-    chance = random.Random(count)
+    chance = random.Random(seed)
     for _ in range(count):
         process = engine.popen(
             *job(engine, work), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -97,13 +97,15 @@ def kill_points(job: Job, engine: Rootless, work: Path, count: int) -> None:
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.__name__)
 def test_the_next_command_cleans_up(job: Job, engine: Rootless, tmp_path: Path) -> None:
-    kill_points(job, engine, tmp_path, 1)
+    kill_points(job, engine, tmp_path, 1, seed=0)
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 6))
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.__name__)
-def test_the_next_command_cleans_up_often(job: Job, engine: Rootless, tmp_path: Path) -> None:
-    kill_points(job, engine, tmp_path, 50)
+def test_the_next_command_cleans_up_after_200_kills(job: Job, seed: int, engine: Rootless, tmp_path: Path) -> None:
+    """Ten for each of five seeds and four commands."""
+    kill_points(job, engine, tmp_path, 10, seed)
 
 
 def test_a_kill_between_the_index_and_the_files(engine: Rootless, tmp_path: Path) -> None:
