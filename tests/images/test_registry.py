@@ -153,6 +153,35 @@ def test_umoci_unpacks_what_was_pulled_to_the_same_tree(
     tool("chmod", "-R", "u+rwX", bundle)
 
 
+def test_what_umoci_has_made_comes_here_under_its_digest(
+    engine: Rootless, registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """The other way: umoci makes an image, skopeo brings it to the registry, we pull it, and umoci takes it from us."""
+    layout, bundle, name = tmp_path / "layout", tmp_path / "bundle", registry.name("made/by-umoci:1")
+    tool("umoci", "init", "--layout", layout)
+    tool("umoci", "new", "--image", f"{layout}:x")
+    tool("umoci", "unpack", "--rootless", "--image", f"{layout}:x", bundle)
+    (bundle / "rootfs/etc").mkdir()
+    (bundle / "rootfs/etc/motd").write_text("made by umoci\n")
+    (bundle / "rootfs/motd").symlink_to("etc/motd")
+    tool("umoci", "repack", "--image", f"{layout}:x", bundle)
+    tool("umoci", "config", "--image", f"{layout}:x", "--config.label", "by=umoci")
+    made = json.loads((layout / "index.json").read_bytes())["manifests"][0]["digest"]
+    tool("skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{layout}:x", f"docker://{name}")
+    engine.ok("pull", "-q", name)
+    repository = name.rpartition(":")[0]
+    assert repo_digests(engine, name) == [f"{repository}@{remote_digest(name)}"] == [f"{repository}@{made}"]
+    assert engine.ok("image", "inspect", "-f", "{{.Config.Labels.by}}", name) == "umoci\n"
+    tool("umoci", "tag", "--image", f"{engine.root}:{name}", "tagged.by/umoci:2")
+    tool("umoci", "unpack", "--rootless", "--image", f"{engine.root}:tagged.by/umoci:2", tmp_path / "again")
+    assert (tmp_path / "again/rootfs/motd").read_text() == "made by umoci\n"
+    # Both names are one image, and it goes back to the registry as it is.
+    assert len(set(engine.ok("images", "-q").split())) == 1
+    engine.ok("tag", "tagged.by/umoci:2", registry.name("back:1"))
+    engine.ok("push", "-q", registry.name("back:1"))
+    assert remote_digest(registry.name("back:1")) == made
+
+
 @pytest.mark.parametrize("kind", ["oci", "docker"])
 def test_the_platform_of_an_index(engine: Rootless, registry: DockerRegistry, tmp_path: Path, kind: str) -> None:
     """Of several platforms ours is taken, or the one that --platform names; and the digest is the index's."""
