@@ -52,10 +52,12 @@ class _Bars:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+        from .progress_columns import Counted
+
         self._progress: Progress = Progress(
             TextColumn("{task.fields[short]}: {task.description}"),
-            BarColumn(bar_width=30),
-            DownloadColumn(),
+            Counted(BarColumn(bar_width=30)),
+            Counted(DownloadColumn()),
             console=Console(file=stream),
             auto_refresh=False,
         )
@@ -74,9 +76,11 @@ class _Bars:
     def __call__(self, step: Step) -> None:
         task = self._tasks.get(step.digest)
         if task is None:
-            task = self._tasks[step.digest] = self._progress.add_task(step.status, total=None, short=step.short or "-")
+            task = self._tasks[step.digest] = self._progress.add_task(
+                step.status, total=None, short=step.short or "-", counted=False
+            )
         counted = {"total": step.total, "completed": step.done} if step.total else {}
-        self._progress.update(task, description=step.status, **counted)  # type: ignore[arg-type]
+        self._progress.update(task, description=step.status, counted=bool(step.total), **counted)  # type: ignore[arg-type]
         changed = self._status.get(step.digest) != step.status
         self._status[step.digest] = step.status
         if changed or time.monotonic() - self._drawn > _REFRESH:
