@@ -302,6 +302,9 @@ TRICKS: dict[str, tuple[Trick, str]] = {
 }
 
 
+BROKEN_OFF = ("a layer is cut off", "the server falls silent")
+
+
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rootless]:
     """A store with an image in it that has to be as it was after each trick."""
@@ -325,12 +328,14 @@ def test_a_trick(trick: str, shelf: Rootless, fake: FakeRegistry) -> None:
     # What came over a connection that broke is not wrong: it is kept for the next time.
     partial = after.pop("partial", [])
     before.pop("partial", None)
-    assert len(partial) <= (trick in ("a layer is cut off", "the server falls silent"))
+    assert len(partial) <= (trick in BROKEN_OFF)
     assert after == before
     assert (shelf.root / "index.json").read_bytes() == index
     store = ImageStore(shelf.paths)
     with store.locked():
         assert check(store).findings == []
+    if trick not in (*BROKEN_OFF, "a gzip bomb"):
+        return  # into a store that is as it was an honest pull goes as before
     fake.twist = lambda _: False
     fake.ranges = True
     fake.add([GOOD])
