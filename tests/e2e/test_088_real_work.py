@@ -49,6 +49,7 @@ GIT = """
 export HOME=/root
 git config --global user.email x@example.org
 git config --global user.name x
+git config --global gc.auto 0
 cd /usr
 git init --quiet .
 git add --all .

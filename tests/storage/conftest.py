@@ -19,6 +19,7 @@ from rootless import room
 from rootless.idmap import IdMap
 from rootless.paths import Paths
 from rootless.storage import ownerfile, unpacking
+from rootless.storage.layers import Layers
 from rootless.storage.owners import OVERRIDE
 from rootless.storage.remove import remove_tree
 
@@ -179,3 +180,8 @@ def unpack(paths: Paths, idmap: IdMap, room_fd: int) -> Unpack:
         return Unpacked(path, kind, inside if kind == "mapped" else here)
 
     return run
+
+
+@pytest.fixture
+def layers(paths: Paths, idmap: IdMap) -> Layers:
+    return Layers(paths, idmap)
