@@ -15,6 +15,9 @@ from .metadata import at
 from .node import ROOT_INO, UPPER, Directory, File, Node, Table
 from .quota import Quota
 
+NAME_MAX = 255
+"""Bytes of a name (limits.h); FUSE itself would let 1024 through."""
+
 MISSES = 4
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
@@ -61,13 +64,15 @@ class Tree:
         self.table.nodes[ROOT_INO] = self.root
 
     def child(self, parent: Directory, name: bytes) -> Node | None:
-        """What `parent` has under `name`, or None."""
+        """What `parent` has under `name`, or None. ENAMETOOLONG: not even asked for what can't be there."""
         node = parent.children.get(name)
         if node is not None and self.live and self.layers[node.layer].live:
             node = self._revalidate(parent, name, node)
-        if node is not None or parent.complete:
+        if node is not None:
             return node
-        return self._find(parent, name)
+        if len(name) > NAME_MAX:
+            raise error(errno.ENAMETOOLONG)
+        return None if parent.complete else self._find(parent, name)
 
     def require(self, parent: Directory, name: bytes) -> Node:
         """What `parent` has under `name`. ENOENT when there is nothing."""

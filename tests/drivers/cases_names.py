@@ -194,6 +194,16 @@ def long_names(t: Trial) -> None:
     t.do(os.readlink, "long")
     t.do(os.rename, "n" * 255, "m" * 255)
     t.list(".")
+    t.do(os.mkdir, "fresh")  # all of whose names are known
+    for directory in "fresh", "dir":
+        longest, longer = f"{directory}/{'l' * 255}", f"{directory}/{'l' * 256}"
+        for name in longest, longer:
+            t.stat(name)
+            t.do(os.chmod, name, 0o600)
+            t.do(os.unlink, name)
+            t.do(os.rename, "file", name)
+            t.do(os.link, "other", name)
+            t.do(os.rename, name, "gone")
 
 
 @case

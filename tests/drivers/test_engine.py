@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import resource
 import shutil
@@ -223,7 +222,6 @@ def test_memory_follows_what_the_kernel_remembers(arena: Arena) -> None:
 @pytest.mark.long
 def test_a_million_files(arena: Arena) -> None:
     """With no more descriptors than a login shell's."""
-    faulthandler.dump_traceback_later(3600, exit=True)
     before, after = walk(arena, 5000, 200, 1024)
     print(f"resident before {before} KB, after {after} KB")
     assert after - before < 600_000
