@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import h11
 import trio
 
+from ..network.egress_rules import joined
 from .egress_dial import DialError, Dialler
 from .egress_relay import CHUNK, relay
 
@@ -62,7 +63,8 @@ async def _serve(side: _Side, request: h11.Request, dialler: Dialler) -> None:
     name, port, target = _absolute(request.target.decode("ascii", "replace"))
     outside = await _dial(dialler, "http", name, port)
     async with outside:
-        await _forward(side, request, target, _Side(outside, h11.Connection(h11.CLIENT)))
+        host = joined(name, port if port != HTTP_PORT else 0).encode()
+        await _forward(side, request, target, host, _Side(outside, h11.Connection(h11.CLIENT)))
 
 
 async def _dial(dialler: Dialler, kind: str, name: str, port: int) -> trio.SocketStream:
@@ -82,9 +84,14 @@ async def _tunnel(side: _Side, outside: trio.SocketStream) -> None:
     await relay(side.stream, outside)
 
 
-async def _forward(side: _Side, request: h11.Request, target: str, server: _Side) -> None:
-    """A request and its response, each with what is between the two ends only left out."""
-    headers = [*_end_to_end(request.headers), (b"connection", b"close")]
+async def _forward(side: _Side, request: h11.Request, target: str, host: bytes, server: _Side) -> None:
+    """A request and its response, each with what is between the two ends only left out.
+
+    `Host` is what the URL says (RFC 9112, 3.2.2): with another name in it, a server of many names would give what
+    belongs to one that is not allowed.
+    """
+    kept = [field for field in _end_to_end(request.headers) if field[0] != b"host"]
+    headers = [(b"host", host), *kept, (b"connection", b"close")]
     await server.send(h11.Request(method=request.method, target=target, headers=headers))
     async with trio.open_nursery(strict_exception_groups=False) as nursery:
         nursery.start_soon(_pass_on, side, server)
