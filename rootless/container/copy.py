@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from typing import BinaryIO, TypeVar
 
 from .. import child, room
@@ -18,6 +19,7 @@ from ..idmap import IdMap
 from ..runtime import bundle, visit
 from ..runtime.sources import Sources
 from ..storage import drivers
+from ..storage import tarheader as th
 from ..storage.extract import Extractor, Policy
 from ..storage.pack import pack
 from ..storage.tarstream import TarStream
@@ -63,17 +65,16 @@ class Copier:
         policy = Policy((-1, -1) if not keep or os.geteuid() else None, 0o7777 if keep else _LEAST)
         with self.read(path, follow=follow) as archive:
             chunks = self._counted(archive)
-            first = next(chunks, b"")
-            if not first:
+            head, entry = _first_entry(chunks)
+            if entry is None:
                 return  # the other side tells why when the block ends
-            # The first header says whether a directory comes, before anything is opened here.
             asked = copypaths.absolute(path, "/")
             contents = copypaths.ends_in_dot(asked) or asked == "/"
             top = b"." if contents else os.fsencode(os.path.basename(asked.rstrip("/")))
-            target = copypaths.target(local, top, is_directory=first[156:157] == b"5" or _is_long_directory(first))
+            target = copypaths.target(local, top, is_directory=entry.type == th.DIRECTORY)
             fd = os.open(target.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                Extractor(fd, policy, target.rename).run(TarStream(_joined(first, chunks)))
+                Extractor(fd, policy, target.rename).run(TarStream(chain([head], chunks)))
             finally:
                 os.close(fd)
 
@@ -198,18 +199,22 @@ class _Counting:
         self._copier.size += len(data)
 
 
-def _is_long_directory(head: bytes) -> bool:
-    """Whether the entry behind a pax header at the beginning of an archive is a directory."""
-    if head[156:157] != b"x":
-        return False
-    size = int(head[124:135], 8)
-    at = 512 + -(-size // 512) * 512
-    return head[at + 156 : at + 157] == b"5"
-
-
-def _joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
+def _first_entry(chunks: Iterator[bytes]) -> tuple[bytes, th.Entry | None]:
+    """(what had to be read, the first entry of an archive): before anything is opened on this side, it says whether a
+    directory comes. A pax header may stand before its own (pax(1), "pax header block"). None for an empty archive."""
+    head = b""
+    at = 0
+    for chunk in chunks:
+        head += chunk
+        while len(head) >= at + th.BLOCK:
+            block = head[at : at + th.BLOCK]
+            if not any(block):  # the end mark: what was asked for has vanished
+                return head, None
+            entry = th.parse_header(block)
+            if entry.type != th.PAX:
+                return head, entry
+            at += th.BLOCK + -(-entry.size // th.BLOCK) * th.BLOCK
+    return head, None
 
 
 def _check_output(path: str) -> None:
