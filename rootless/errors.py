@@ -76,7 +76,8 @@ class UnavailableError(RootlessError):
 
 
 class CommandError(RootlessError):
-    """PID 1 could not execute the command: Docker's 126 (found, not executable) or 127 (not found)."""
+    """An end with a code of its own. PID 1 could not execute the command: Docker's 126 (found, not executable) or 127
+    (not found)."""
 
     def __init__(self, message: str, *, exit_code: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -12,7 +12,7 @@ from .context import Context
 from .obtain import obtain, obtain_options, read_obtain
 from .options import Command
 from .resource_options import read_resources, resource_options
-from .run import require_absent, write_cidfile
+from .run import id_file
 from .unheld_options import take_unheld, unheld_options
 
 
@@ -33,9 +33,9 @@ def create(ctx: click.Context, /, image: str, name: str, cidfile: str, **given: 
     resources = read_resources(given)
     wanted = read_obtain(given)
     options = read_options(detach=False, resources=resources, **given)
-    require_absent(cidfile)
-    obtain(context, image, wanted)
-    container = lifecycle.create(context.engine, options, image, name)
+    with id_file(cidfile) as note:
+        obtain(context, image, wanted)
+        container = lifecycle.create(context.engine, options, image, name)
+        note(container.id)
     streams.warn(unheld)
-    write_cidfile(cidfile, container.id)
     print(container.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from ..errors import NotFoundError, UsageError
 from .options import invalid
@@ -21,7 +22,7 @@ def _resolve(items: Iterable[str]) -> Iterator[str]:
     for item in items:
         name, equals, _ = item.partition("=")
         if not name:
-            raise invalid(item, "--env", f"invalid environment variable: {item}")
+            raise invalid(item, "-e, --env", f"invalid environment variable: {item}")
         if equals:
             yield item
         elif name in os.environ:
@@ -32,19 +33,26 @@ def _env_file(path: str) -> Iterator[str]:
     """The lines of an env or label file, by Docker's rules: no quoting, `#` only as a line's first character, no blanks
     in a name."""
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().removeprefix("\ufeff").splitlines()
+        content = Path(path).read_bytes()
     except OSError as problem:
         raise NotFoundError(f"open {path}: {(problem.strerror or '').lower()}") from problem
-    except UnicodeDecodeError as problem:
-        raise UsageError(f"env file {path} contains invalid utf8 bytes (at {problem.start})") from problem
-    for line in lines:
-        text = line.lstrip()
+    # A line ends with \n or \r\n and nothing else: what str.splitlines() also takes for an end may be in a value.
+    for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        try:
+            text = raw.removesuffix(b"\r").decode().lstrip()
+        except UnicodeDecodeError as problem:
+            raise UsageError(f"invalid env file ({path}): invalid utf8 bytes at line {number}") from problem
         if text and not text.startswith("#"):
-            name = text.partition("=")[0]
-            if re.search(r"\s", name):
-                raise UsageError(f"invalid env file ({path}): variable '{name}' contains whitespaces")
+            _require_name(path, text)
             yield text
+
+
+def _require_name(path: str, line: str) -> None:
+    name = line.partition("=")[0]
+    if not name:
+        raise UsageError(f"invalid env file ({path}): no variable name on line '{line}'")
+    if re.search(r"[ \t]", name):
+        raise UsageError(f"invalid env file ({path}): variable '{name}' contains whitespaces")
 
 
 def labels(items: Iterable[str], files: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..errors import UsageError
+from ..errors import InvalidError, UsageError
 from ..paths import Paths, private_directory
 from . import streams
 from .container_options import container_options, read_options
@@ -64,16 +65,16 @@ def run(
     stdin, outputs = streams.taken_part_in(options.attach)
     stdin = stdin and options.interactive and not detach
     streams.require_terminal(tty=options.tty, interactive=stdin)
-    require_absent(cidfile)
-    obtain(context, image, wanted)
-    engine = context.engine
-    if engine.idmap.single:
-        reason = engine.idmap.reason
-        _say_once(context.paths, f"there is only one id in the container, everything is its root's: {reason}")
-    with lifecycle.plan(engine, options, image, name) as maker:
-        started = lifecycle.run(engine, maker, attached=not detach, stdin=stdin, window=streams.window())
+    with id_file(cidfile) as note:
+        obtain(context, image, wanted)
+        engine = context.engine
+        if engine.idmap.single:
+            reason = engine.idmap.reason
+            _say_once(context.paths, f"there is only one id in the container, everything is its root's: {reason}")
+        with lifecycle.plan(engine, options, image, name) as maker:
+            started = lifecycle.run(engine, maker, attached=not detach, stdin=stdin, window=streams.window())
+        note(started.container_id)
     streams.warn((*unheld, *started.warnings))
-    write_cidfile(cidfile, started.container_id)
     if detach or not outputs:
         print(started.container_id, flush=True)
     if detach:
@@ -86,24 +87,45 @@ def run(
         return 0
 
 
-def require_absent(cidfile: str) -> None:
-    """Docker's check: a file with another container's id is never overwritten.
+@contextmanager
+def id_file(path: str) -> Iterator[Callable[[str], None]]:
+    """The file of `--cidfile` ("" for none), made before the container is, and taken away again when none comes of it.
+
+    Gives the function that writes the id into it.
 
     Raises:
-        UsageError: it is there.
+        UsageError: it is there. As in Docker, a file with another container's id is never overwritten.
+        InvalidError: it can't be made.
     """
-    if cidfile and os.path.lexists(cidfile):
-        message = f"container ID file found, make sure the other container isn't running or delete {cidfile}"
-        raise UsageError(message)
+    if not path:
+        yield lambda _: None
+        return
+    try:
+        file = open(path, "x")
+    except FileExistsError:
+        message = f"container ID file found, make sure the other container isn't running or delete {path}"
+        raise UsageError(message) from None
+    except OSError as problem:
+        reason = (problem.strerror or "").lower()
+        raise InvalidError(f"failed to create the container ID file: open {path}: {reason}") from problem
+    noted = False
 
-
-def write_cidfile(cidfile: str, container_id: str) -> None:
-    """Write the id of a new container where `--cidfile` says."""
-    if cidfile:
+    def note(container_id: str) -> None:
+        nonlocal noted
+        noted = True
         try:
-            Path(cidfile).write_text(container_id)
+            file.write(container_id)
+            file.flush()
         except OSError as problem:
             print(f"rootless: warning: the id {container_id} was not written: {problem}", file=sys.stderr)
+
+    try:
+        yield note
+    finally:
+        with suppress(OSError):
+            file.close()
+        if not noted:
+            Path(path).unlink(missing_ok=True)
 
 
 def _say_once(paths: Paths, text: str) -> None:

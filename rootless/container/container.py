@@ -7,10 +7,12 @@ So a state that says "running" under a lock that can be taken is a monitor that 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -25,6 +27,9 @@ from .state import ALIVE, Event, Status, step
 
 CGROUP_TIMEOUT = 2.0
 """Seconds that killed processes have to leave their cgroup."""
+
+KILL_TIMEOUT = 5.0
+"""Seconds that a killed process has to end: the kernel may have to free much memory first, or wait for a disk."""
 
 
 class Container:
@@ -205,24 +210,44 @@ class Hold:
 
 def signal_if_same(pid: int, started: int, number: int) -> bool:
     """Send a signal to a process, unless the pid has been given to another one since. Whether it was sent."""
-    if pid <= 0:
-        return False
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return False
-    try:
-        # The descriptor was opened first: if the start time fits now, it is of that very process.
-        if process.start_time(pid) != started:
-            return False
-        signal.pidfd_send_signal(pidfd, number)
-    except OSError:
-        return False
-    finally:
-        os.close(pidfd)
-    return True
+    with _same(pid, started) as pidfd:
+        return pidfd >= 0 and _sent(pidfd, number)
 
 
 def kill_if_same(pid: int, started: int) -> None:
-    """SIGKILL a process, unless the pid has been given to another one since (its start time tells)."""
-    signal_if_same(pid, started, signal.SIGKILL)
+    """SIGKILL a process, unless the pid has been given to another one since (its start time tells), and see its end:
+    who reads that it has ended must not meet it any more. One that the kernel can't end yet is left to it."""
+    with _same(pid, started) as pidfd:
+        if pidfd >= 0 and _sent(pidfd, signal.SIGKILL):
+            end = select.poll()
+            end.register(pidfd, select.POLLIN)  # readable once it has ended (pidfd_open(2))
+            end.poll(KILL_TIMEOUT * 1000)
+
+
+@contextmanager
+def _same(pid: int, started: int) -> Iterator[int]:
+    """A descriptor on the process that started then; -1 when there is none."""
+    pidfd = -1
+    with suppress(OSError):
+        pidfd = os.pidfd_open(pid) if pid > 0 else -1
+    try:
+        # The descriptor was opened first: if the start time fits now, it is of that very process.
+        yield pidfd if pidfd >= 0 and _started(pid) == started else -1
+    finally:
+        if pidfd >= 0:
+            os.close(pidfd)
+
+
+def _started(pid: int) -> int:
+    try:
+        return process.start_time(pid)
+    except OSError:
+        return -1
+
+
+def _sent(pidfd: int, number: int) -> bool:
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except OSError:
+        return False
+    return True

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from .mount import unescape
+
 STEP = 0.005
 """Seconds between two looks at what only the kernel can bring about."""
 
@@ -40,13 +42,7 @@ def _mounts(mountinfo: str) -> Iterator[tuple[str, str]]:
         fields, _, kind = line.partition(" - ")
         if kind.startswith("cgroup2 "):
             root, point = fields.split(" ")[3:5]
-            yield _unescape(root), _unescape(point)
-
-
-def _unescape(text: str) -> str:
-    for octal, character in ("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"):
-        text = text.replace(octal, character)
-    return text
+            yield unescape(root), unescape(point)
 
 
 def _lines(path: str) -> list[str]:

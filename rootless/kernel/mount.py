@@ -96,7 +96,7 @@ def mountinfo(pid: int | str = "self") -> list[tuple[str, str, str]]:
         for line in file:
             head, _, tail = line.partition(" - ")
             fields = head.split(" ")
-            found.append((_unescape(fields[4]), tail.split(" ")[0], fields[5]))
+            found.append((unescape(fields[4]), tail.split(" ")[0], fields[5]))
     return found
 
 
@@ -107,13 +107,13 @@ def propagation(path: str) -> tuple[str, str]:
     with open("/proc/self/mountinfo", errors="surrogateescape") as file:
         for line in file:
             head = line.partition(" - ")[0].split(" ")
-            place = _unescape(head[4])
+            place = unescape(head[4])
             if (path == place or path.startswith(place.rstrip("/") + "/")) and len(place) >= len(point):
                 point, fields = place, " ".join(head[6:])
     return point, fields
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
     """The four characters that the kernel writes as octal escapes in mountinfo."""
     if "\\" not in text:
         return text

@@ -18,15 +18,20 @@ from types import FrameType
 
 import msgspec
 
-from ..errors import RootlessError
+from ..errors import CommandError, RootlessError
 from ..kernel import pty
 from . import stream
 from .detach import DetachKeys
 
 NOT_PASSED_ON = frozenset(
     {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGURG, signal.SIGWINCH}
+    # A fault of this process itself: a handler of Python's would return to the instruction that faults, for ever.
+    | {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 )
 """Signals to the command that are not meant for the container."""
+
+PATIENCE = 3
+"""So many SIGINT and SIGTERM in all end the attachment, as with Docker's command: the container may not heed them."""
 
 
 class Detached(Exception):
@@ -56,6 +61,7 @@ def attach(connection: stream.Connection, side: Terminal) -> int:
 
     Raises:
         Detached: by its keys.
+        CommandError: the user has lost patience with a container that goes on.
         RootlessError: the monitor was killed, or has let this client go.
         BrokenPipeError: nobody reads the command's output any more; the container goes on.
     """
@@ -180,9 +186,19 @@ def _signals(connection: stream.Connection, side: Terminal) -> Iterator[None]:
     A container with a terminal gets its signals by keys; what is sent to this process is then meant for it alone.
     """
 
+    insisted = 0
+
     def pass_on(number: int, _: FrameType | None) -> None:
+        nonlocal insisted
         with suppress(OSError):
             connection.send(stream.Signal(number))
+        insisted += number in (signal.SIGINT, signal.SIGTERM)
+        if insisted == PATIENCE:
+            raise CommandError(
+                f"got {PATIENCE} SIGTERM/SIGINTs, forcefully exiting",
+                exit_code=1,
+                hint="the container may go on: `rootless ps` tells, and `rootless kill` ends it",
+            )
 
     def follow_window(_number: int, _: FrameType | None) -> None:
         with suppress(OSError):

@@ -20,6 +20,7 @@ LIMITS = {
     "cpu": resource.RLIMIT_CPU,
     "data": resource.RLIMIT_DATA,
     "fsize": resource.RLIMIT_FSIZE,
+    "locks": 10,  # RLIMIT_LOCKS: the resource module lacks it, and no kernel since 2.4.25 holds anybody to it
     "memlock": resource.RLIMIT_MEMLOCK,
     "msgqueue": resource.RLIMIT_MSGQUEUE,
     "nice": resource.RLIMIT_NICE,

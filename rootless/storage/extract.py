@@ -18,7 +18,7 @@ from . import tarheader as th
 from .owners import kept
 from .tarheader import Entry
 from .tarstream import TarStream
-from .untar import inner_path
+from .untar import impossible, inner_path, write_data
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -107,6 +107,8 @@ class Extractor:
             make(parent, name, entry, archive)
         except OSError as problem:
             raise OSError(problem.errno, problem.strerror, os.fsdecode(path)) from problem
+        except (ValueError, OverflowError) as problem:  # a value that no system call takes
+            raise impossible(path, str(problem)) from problem
 
     def _open(self, path: bytes) -> int:
         """The directory at `path`, made where it is missing. The descriptor is good until the next call."""
@@ -163,7 +165,7 @@ class Extractor:
         except FileExistsError:  # a mount point
             fd = os.open(name, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=parent)
         try:
-            _write(fd, entry, archive)
+            write_data(fd, entry, archive)
             self._dress(fd, entry)
         finally:
             os.close(fd)
@@ -222,23 +224,6 @@ class Extractor:
                 self._dress(fd, entry)
             finally:
                 os.close(fd)
-
-
-def _write(fd: int, entry: Entry, archive: TarStream) -> None:
-    if entry.sparse is None:
-        for piece in archive.data():
-            while piece:
-                piece = piece[os.write(fd, piece) :]
-        return
-    os.ftruncate(fd, entry.length)
-    remaining = iter(entry.sparse)
-    offset = left = 0
-    for data in archive.data():
-        while data:
-            if not left:
-                offset, left = next(remaining)
-            count = os.pwrite(fd, data[:left], offset)
-            offset, left, data = offset + count, left - count, data[count:]
 
 
 def _shown(path: bytes) -> str:

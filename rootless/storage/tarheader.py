@@ -6,12 +6,15 @@ pax(1) ("ustar Interchange Format", "pax Extended Header"), and for what GNU tar
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ..errors import InvalidError
 
 BLOCK = 512
+MAX_LENGTH = 2**63 - 1
+"""Of a file: an offset is a signed number of 64 bits (off_t)."""
 
 REGULAR, OLD_REGULAR, CONTIGUOUS = b"0", b"\0", b"7"
 HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"1", b"2", b"3", b"4", b"5", b"6"
@@ -151,7 +154,10 @@ def apply_pax(entry: Entry, records: dict[bytes, bytes]) -> None:
     """Let the records overrule the header; an empty value leaves the header's own."""
     for key, value in records.items():
         if key.startswith(_XATTR):
-            entry.xattrs[key[len(_XATTR) :]] = value
+            name = key[len(_XATTR) :]
+            if not name or b"\0" in name:
+                raise InvalidError(f"an extended attribute in a pax header has the name {os.fsdecode(name)!r}")
+            entry.xattrs[name] = value
         elif value and key in _FIELDS:
             if b"\0" in value:
                 raise InvalidError(f"the {key.decode()} in a pax header has a NUL in it")

@@ -218,6 +218,8 @@ def _pairs(raw: bytes) -> list[tuple[int, int]]:
 
 def _checked(pieces: list[tuple[int, int]], entry: Entry) -> list[tuple[int, int]]:
     """The map itself when its pieces ascend without overlap, end within the file and account for all its data."""
+    if entry.length > th.MAX_LENGTH:
+        raise InvalidError(f"a sparse file in the archive has {entry.length} bytes: no file has so many")
     at = 0
     for offset, length in pieces:
         if offset < at:

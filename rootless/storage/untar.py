@@ -65,6 +65,29 @@ def inner_path(name: bytes) -> bytes:
     return path
 
 
+def write_data(fd: int, entry: Entry, archive: TarStream) -> None:
+    """Write the data of the current entry into its new file. Of a sparse one only what is data: its holes stay holes.
+
+    Raises:
+        InvalidError: the archive is truncated.
+        OSError: from ftruncate(2), write(2) or pwrite(2).
+    """
+    if entry.sparse is None:
+        for piece in archive.data():
+            while piece:
+                piece = piece[os.write(fd, piece) :]
+        return
+    os.ftruncate(fd, entry.length)
+    remaining = iter(entry.sparse)
+    offset = left = 0
+    for data in archive.data():
+        while data:
+            if not left:
+                offset, left = next(remaining)
+            count = os.pwrite(fd, data[:left], offset)
+            offset, left, data = offset + count, left - count, data[count:]
+
+
 class _Unpacker:
     def __init__(self, archive: TarStream, root: int, owners: Owners, lower: Lower) -> None:
         self._archive = archive
@@ -92,6 +115,8 @@ class _Unpacker:
                     self._entry(entry)
                 except OSError as problem:
                     raise _explained(problem, entry.name) from problem
+                except (ValueError, OverflowError) as problem:  # a value that no system call takes
+                    raise impossible(entry.name, str(problem)) from problem
             self._finish()
             self._archive.drain()
         finally:
@@ -127,31 +152,11 @@ class _Unpacker:
             self._clear(place)
             fd = os.open(place.name, _CREATE, entry.mode & 0o777, dir_fd=place.parent)
         try:
-            self._write(fd, entry)
+            write_data(fd, entry, self._archive)
             self._owners.file(fd, place.path, entry)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
         finally:
             os.close(fd)
-
-    def _write(self, fd: int, entry: Entry) -> None:
-        if entry.sparse is not None:
-            self._write_sparse(fd, entry, entry.sparse)
-            return
-        for piece in self._archive.data():
-            while piece:
-                piece = piece[os.write(fd, piece) :]
-
-    def _write_sparse(self, fd: int, entry: Entry, pieces: list[tuple[int, int]]) -> None:
-        """Only what is data is written: the holes stay holes."""
-        os.ftruncate(fd, entry.length)
-        remaining = iter(pieces)
-        offset = left = 0
-        for data in self._archive.data():
-            while data:
-                if not left:
-                    offset, left = next(remaining)
-                count = os.pwrite(fd, data[:left], offset)
-                offset, left, data = offset + count, left - count, data[count:]
 
     def _hard_link(self, entry: Entry, place: Place) -> None:
         # To find the target may close the directory that is open for `place`.
@@ -360,4 +365,9 @@ def _explained(problem: OSError, name: bytes) -> RootlessError:
         full = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         hint = "make room in the store's file system, or name another store with --root" if full else ""
         return StoreError(f"{_shown(name)} can't be unpacked: {problem.strerror}", hint=hint)
-    return InvalidError(f"the archive's entry {_shown(name)} can't be a file here: {problem.strerror}")
+    return impossible(name, problem.strerror or str(problem))
+
+
+def impossible(name: bytes, reason: str) -> InvalidError:
+    """The error for an entry that makes sense but can't be had."""
+    return InvalidError(f"the archive's entry {_shown(name)} can't be a file here: {reason}")

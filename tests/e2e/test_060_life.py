@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -247,3 +248,39 @@ def test_cidfile(rootless: Rootless, tmp_path: Path) -> None:
     done = rootless("run", "--rm", "--cidfile", str(file), IMAGE, "true")
     assert (done.returncode, b"container ID file found" in done.stderr) == (125, True)
     rootless.ok("rm", "noted")
+
+
+def test_a_cidfile_that_cannot_be_made_stands_against_the_container(rootless: Rootless, tmp_path: Path) -> None:
+    """Whoever asks for the file means to find the container by it."""
+    file = tmp_path / "missing" / "id"
+    for command, code in (("run", 125), ("create", 1)):
+        done = rootless(command, "--cidfile", str(file), IMAGE, "true")
+        assert (done.returncode, done.stdout) == (code, b"")
+        message = f"failed to create the container ID file: open {file}: no such file or directory"
+        assert message in done.stderr.decode()
+    assert rootless.ok("ps", "-aq") == ""
+
+
+def test_a_cidfile_goes_when_there_is_no_container(rootless: Rootless, tmp_path: Path) -> None:
+    file = tmp_path / "id"
+    assert rootless("run", "--rm", "--cidfile", str(file), IMAGE, "/no/such").returncode == 127
+    assert rootless("create", "--cidfile", str(file), "--pull", "never", "no/such/image").returncode == 1
+    assert not file.exists()
+
+
+def test_three_signals_that_the_container_ignores_free_the_terminal(rootless: Rootless) -> None:
+    """As with Docker's command. The container goes on: only `kill` is sure to end it."""
+    script = "trap '' INT TERM; echo ready; sleep 60"
+    process = rootless.popen(
+        *("run", "--name", "stubborn", IMAGE, "sh", "-c", script), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        assert process.poll() is None
+        process.send_signal(number)
+        time.sleep(0.3)
+    assert b"got 3 SIGTERM/SIGINTs, forcefully exiting" in process.communicate(timeout=10)[1]
+    assert process.returncode == 1
+    assert rootless.ok("ps", "-q", "--filter", "name=stubborn") != ""
+    rootless.ok("rm", "-f", "stubborn")

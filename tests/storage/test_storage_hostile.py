@@ -130,6 +130,10 @@ RAW_REFUSED: dict[str, tuple[bytes, str]] = {
             record(b"mtime=never"): "where the archive should have a number",
             b"32 GNU.sparse.major=1\n": "malformed",
             record(b"GNU.sparse.major=1"): "has no length",
+            record(b"GNU.sparse.realsize=99999999999999999999") + record(b"GNU.sparse.map=0,0"): "no file has so many",
+            record(b"GNU.sparse.realsize=9223372036854775808") + record(b"GNU.sparse.map=0,0"): "no file has so many",
+            record(b"SCHILY.xattr.user.a\0b=1"): "has the name 'user.a",
+            record(b"SCHILY.xattr.=1"): "has the name ''",
         }.items()
     },
 }

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from rootless.cli.container_options import size, ulimit
-from rootless.cli.env_options import environment
+from rootless.cli.env_options import environment, labels
 from rootless.cli.options import Command
 from rootless.container.environment import merge_environment
 from rootless.container.record import Ulimit
@@ -40,6 +40,7 @@ def test_ulimits() -> None:
     assert ulimit("nofile=512") == Ulimit("nofile", 512, 512)
     assert ulimit("core=-1") == Ulimit("core", -1, -1)
     assert ulimit("core=0:-1") == Ulimit("core", 0, -1)
+    assert ulimit("locks=7") == Ulimit("locks", 7, 7)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +74,23 @@ def test_environment(tmp_path, monkeypatch) -> None:
     ]
 
 
+def test_lines_of_an_environment_file_end_with_a_newline_alone(tmp_path) -> None:
+    """What else Unicode or Python take for the end of a line is a part of the value: as in Docker, secrets hold it."""
+    file = tmp_path / "env"
+    file.write_bytes("\ufeffA=1\u2028B=2\x85\f\x0bC\rD\r\nE=\r\r\n\u2028F=3\n".encode())
+    assert list(environment([], [str(file)])) == ["A=1\u2028B=2\x85\f\x0bC\rD", "E=\r", "F=3"]
+    assert list(labels([], [str(file)])) == [("A", "1\u2028B=2\x85\f\x0bC\rD"), ("E", "\r"), ("F", "3")]
+
+
 def test_bad_environment(tmp_path) -> None:
-    with pytest.raises(UsageError, match="invalid environment variable: =x"):
+    with pytest.raises(UsageError, match='^invalid argument "=x" for "-e, --env" flag: invalid environment var.*: =x$'):
         list(environment(["=x"], []))
+    (tmp_path / "env").write_bytes(b"A=1\n=x\n")
+    with pytest.raises(UsageError, match=r"^invalid env file \(.*/env\): no variable name on line '=x'$"):
+        list(environment([], [str(tmp_path / "env")]))
+    (tmp_path / "env").write_bytes(b"A=1\nB=\xff\n")
+    with pytest.raises(UsageError, match="invalid utf8 bytes at line 2"):
+        list(environment([], [str(tmp_path / "env")]))
     (tmp_path / "env").write_text("a b=1\n")
     with pytest.raises(UsageError, match="variable 'a b' contains whitespaces"):
         list(environment([], [str(tmp_path / "env")]))

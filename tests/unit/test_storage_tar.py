@@ -191,6 +191,20 @@ def test_sparse_maps_that_lie(what: str) -> None:
         list(stream(data + END))
 
 
+@pytest.mark.parametrize("length", [2**63, 10**20 - 1])
+def test_a_sparse_file_longer_than_any_file(length: int) -> None:
+    """ftruncate(2) takes a signed number of 64 bits."""
+    records = record(b"GNU.sparse.map=0,0"), record(b"GNU.sparse.realsize=%d" % length)
+    with pytest.raises(InvalidError, match=f"{length} bytes: no file has so many"):
+        list(stream(pax(*records) + header(b"f") + END))
+
+
+@pytest.mark.parametrize("name", [b"", b"user.a\0b", b"\0"])
+def test_names_that_no_attribute_has(name: bytes) -> None:
+    with pytest.raises(InvalidError, match="extended attribute in a pax header has the name"):
+        list(stream(pax(record(b"SCHILY.xattr." + name + b"=1")) + header(b"f") + END))
+
+
 @pytest.mark.parametrize("data", [b"99999999999\n", b"1\n0\n", b"x\n", b"\n" * 512, b"-1\n"], ids=repr)
 def test_sparse_maps_in_the_data_that_lie(data: bytes) -> None:
     """Format 1.0: the count, and as many pairs, must be within the data."""
