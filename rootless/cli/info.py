@@ -49,6 +49,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield " Plugins:"
     yield f"  Log: {' '.join(facts['Plugins']['Log'])}"
     yield from (" Security Options:", "  seccomp", "   Profile: builtin", "  rootless")
+    yield from _network(facts["Rootless"]["Network"])
     yield from _id_map(facts["Rootless"])
     for title, key in (
         ("Kernel Version", "KernelVersion"),
@@ -63,6 +64,13 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield f" Python Version: {facts['Rootless']['PythonVersion']}"
     yield f" Root Dir: {facts['DockerRootDir']}"
     yield f" Run Dir: {facts['Rootless']['RunDir']}"
+
+
+def _network(own: dict[str, Any]) -> Iterator[str]:
+    yield " Network:"
+    yield f"  Default: {own['Default']}" + (f" ({own['Reason']})" if own["Reason"] else "")
+    yield f"  Ping to the outside: {'no: ' + own['PingRefusal'] if own['PingRefusal'] else 'yes'}"
+    yield f"  Ports of the host's: from {own['FirstPort']} on"
 
 
 def _id_map(own: dict[str, Any]) -> Iterator[str]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from .. import __version__
 from ..idmap import Extent, IdMap
+from ..network import choice as network_choice
+from ..network import host as network_host
 from ..runtime.logs import DRIVERS as LOG_DRIVERS
 from ..storage import drivers
 from .lifecycle import Engine
@@ -54,6 +56,7 @@ def system_info(engine: Engine) -> dict[str, Any]:
             "RunDir": str(engine.paths.run),
             "UIDs": [_extent(extent) for extent in engine.idmap.uids],
             "GIDs": [_extent(extent) for extent in engine.idmap.gids],
+            "Network": _network(),
             "PythonVersion": platform.python_version(),
         },
     }
@@ -69,6 +72,17 @@ def _operating_system() -> str:
         return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
     except OSError:
         return "Linux"
+
+
+def _network() -> dict[str, Any]:
+    """What a container gets that asks for nothing, and what the machine lets pass of it."""
+    mode, why = network_choice.default()
+    return {
+        "Default": mode,
+        "Reason": why,
+        "PingRefusal": network_host.ping_refusal(),
+        "FirstPort": network_host.first_port(),
+    }
 
 
 def _extent(extent: Extent) -> dict[str, int]:

@@ -39,6 +39,13 @@ def test_info_says_why_a_driver_was_taken(rootless: Rootless) -> None:
     assert status.keys() == {"Reason", "Ownership", "Backing Filesystem", "cow", "fuse-overlayfs"}
 
 
+def test_info_says_how_containers_are_connected(rootless: Rootless, tmp_path: Path) -> None:
+    first = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text().strip()
+    assert f"  Ports of the host's: from {first} on\n" in rootless.ok("info")
+    alone = rootless("--root", str(tmp_path / "s"), "info", env={"PATH": str(tmp_path)}).stdout.decode()
+    assert "  Default: none (the container has no network: pasta is not installed; " in alone
+
+
 def test_info_warns_of_a_single_id(rootless: Rootless, tmp_path: Path) -> None:
     """Without the helpers of uidmap there is one id; the line says what an administrator can do."""
     done = rootless("--root", str(tmp_path / "s"), "info", env={"PATH": str(tmp_path)})

@@ -161,6 +161,25 @@ class Answer:
         self.socket.close()
 
 
+def test_ping_reaches_the_machine_or_info_says_why_not(rootless: Rootless) -> None:
+    """pasta may send echo requests only where the kernel lets the caller's group."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ping_group_range").read_text().split())
+    script = (
+        f"ping -c 1 -W 1 127.0.0.1 >/dev/null && echo self; ping -c 1 -W 2 {own_address()} >/dev/null && echo out; true"
+    )
+    reached = inside(rootless, script).split()
+    told = rootless.ok("info")
+    if first <= os.getgid() <= last:
+        assert reached == ["self", "out"]
+        assert "Ping to the outside: yes" in told
+    else:
+        assert reached == ["self"]
+        assert (
+            f"Ping to the outside: no: net.ipv4.ping_group_range is {first} {last}, without your group {os.getgid()};"
+            in told
+        )
+
+
 # --- published ports -------------------------------------------------------------------------------------------------
 
 
