@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..errors import InvalidError
-from .expand import SPACE
+from ..image.expand import SPACE
 
 _STAR, _ONE = "[^/]*", "[^/]"
 _NOTHING, _ANYTHING = "(?!)", r"[\s\S]"

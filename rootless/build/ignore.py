@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from ..errors import InvalidError
-from .expand import SPACE
+from ..image.expand import SPACE
 from .gomatch import Patterns
 from .tree import Content, Entry, Tree
 

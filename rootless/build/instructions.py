@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from ..errors import InvalidError
+from ..image.expand import Expander
 from ..image.spec import Healthcheck as HealthcheckConfig
-from .expand import Expander
 from .parser import Heredoc, Tree
 from .place import DockerfileError, Place
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from ..errors import InvalidError
 from ..image import healthcheck
+from ..image.expand import Lexer
 from ..image.spec import Healthcheck as HealthcheckConfig
 from . import mounts
-from .expand import Lexer
 from .flags import Flags, Kind
 from .instructions import (
     Add,

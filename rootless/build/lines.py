@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .expand import SPACE
+from ..image.expand import SPACE
 from .place import Place, Source
 
 LIMIT = 16 << 20

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..container import sizes
 from ..errors import InvalidError, UsageError
-from .expand import Expander
+from ..image.expand import Expander
 from .parser import quote
 from .place import nearest
 

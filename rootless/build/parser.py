@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from ..errors import InvalidError
-from .expand import SPACE, Lexer
+from ..image.expand import SPACE, Lexer
 from .lines import Directives, Line, Reader, read_source
 from .place import Place
 

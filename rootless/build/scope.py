@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..image.expand import Expander
 from ..image.spec import Platform
-from .expand import Expander
 from .instructions import Arg, Argument
 
 PROXIES = frozenset(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from ..errors import InvalidError
-from . import healthcheck, words
+from . import expand, healthcheck, words
 from .spec import RunConfig
 
 DEFAULT_SHELL = ["/bin/sh", "-c"]
@@ -149,7 +149,8 @@ class _Editor:
         handler(rest[0] if rest else "")
 
     def _expanded(self, text: str) -> str:
-        return words.expand(text, dict(line.partition("=")[::2] for line in self.config.env or []))
+        environment = dict(line.partition("=")[::2] for line in self.config.env or [])
+        return expand.Lexer().expand(text, environment).text
 
     def _single(self, text: str, instruction: str) -> str:
         if not text:

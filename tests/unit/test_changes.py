@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rootless.errors import InvalidError
 from rootless.image import words
 from rootless.image.changes import apply, parse_command
+from rootless.image.expand import Lexer
 from rootless.image.healthcheck import duration
 from rootless.image.spec import RunConfig
 
@@ -86,12 +87,12 @@ def test_one_instruction(change: str, expected: dict[str, Any]) -> None:
         ("ENV A", "ENV must have two arguments"),
         ("ENV A=1 B", "Syntax error - can't find = in 'B'. Must be of the form: name=value"),
         ("ENV =1", "ENV names can not be blank"),
-        ("ENV A='x", "unexpected end of statement while looking for matching single-quote"),
-        ('LABEL a="x', "unexpected end of statement while looking for matching double-quote"),
-        ("ENV A=${B", "no closing '}'"),
-        ("ENV A=${}", "bad substitution"),
-        ("ENV A=${B:x}", "unsupported modifier (x) in substitution"),
-        ("ENV A=${B:?missing}", "B: missing"),
+        ("ENV A='x", 'failed to process "\'x": unexpected end of statement while looking for matching single-quote'),
+        ('LABEL a="x', 'failed to process ""x": unexpected end of statement while looking for matching double-quote'),
+        ("ENV A=${B", "failed to process \"${B\": syntax error: missing '}'"),
+        ("ENV A=${}", 'failed to process "${}": syntax error: bad substitution'),
+        ("ENV A=${B:x}", 'failed to process "${B:x}": unsupported modifier (:x) in substitution'),
+        ("ENV A=${B:?missing}", 'failed to process "${B:?missing}": B: missing'),
         ("EXPOSE", "EXPOSE requires at least one argument"),
         ("EXPOSE http", "invalid containerPort: http"),
         ("EXPOSE 65536", "invalid containerPort: 65536"),
@@ -161,9 +162,9 @@ def test_the_configuration_that_was_given_is_left_alone() -> None:
 def test_no_text_breaks_the_expansion(text: str) -> None:
     """Whatever is written, it is expanded or refused; a single-quoted text stays what it is."""
     with suppress(InvalidError):
-        words.expand(text, {"a": "1", "A": "x y"})
+        Lexer().expand(text, {"a": "1", "A": "x y"})
     if "'" not in text:
-        assert words.expand(f"'{text}'", {}) == text
+        assert Lexer().expand(f"'{text}'", {}).text == text
 
 
 @settings(database=None, deadline=None)

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rootless.build import instructions as ins
-from rootless.build.expand import Expander, Lexer
 from rootless.build.interpret import read, trigger
 from rootless.build.mounts import parse_mount
 from rootless.build.parser import INSTRUCTIONS, dump, parse
 from rootless.build.place import DockerfileError
 from rootless.errors import InvalidError
+from rootless.image.expand import Expander, Lexer
 from tests.build.cases import BAD, BAD_MOUNTS, FROM, GOOD, MOUNTS
 
 

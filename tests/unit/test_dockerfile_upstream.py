@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from rootless.build.expand import Expander
 from rootless.build.gomatch import Patterns, compile_match
 from rootless.build.parser import dump, parse
 from rootless.build.place import DockerfileError
 from rootless.errors import InvalidError
+from rootless.image.expand import Expander
 
 
 @pytest.fixture
