@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..container.lifecycle import Engine
+from ..container.engine import Engine
 from ..errors import RootlessError
 from ..image import pins, save, spec
 from ..image.pins import Pin

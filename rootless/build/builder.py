@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from ..container.lifecycle import Engine
+from ..container.engine import Engine
 from ..errors import RootlessError, UnavailableError
 from ..image import spec
 from ..image.pins import Pin
@@ -107,12 +107,12 @@ class Builder:
         platform = common.request.platform
         match planned.base:
             case None:
-                draft = Draft(platform)
+                draft = Draft.of_nothing(platform)
             case int(index):
                 draft = results[index].copy()
             case image:
                 draft = Draft.of_image(image, platform, caching.keys_of(image))
-        draft.run.on_build = None
+        draft.ready()
         scope = StageScope(common.outer, draft.run.env or [])
         builder = cls(common, planned, draft, scope, results=results)
         if isinstance(planned.base, Image):
@@ -171,17 +171,37 @@ class Builder:
 
     # --- the steps -----------------------------------------------------------------------------------------------
 
-    def take(self, key: str, number: int, text: str, created_by: str, work: Callable[[], Layer]) -> None:
-        """The layer of a step: known by its key, or made by `work`."""
+    def take(
+        self,
+        key: str,
+        number: int,
+        text: str,
+        created_by: str,
+        work: Callable[[], Layer],
+        closer: Callable[[], str] | None = None,
+    ) -> None:
+        """The layer of a step: known by its key, or made by `work`.
+
+        Args:
+            closer: finds a second key by looking closer, which takes work. What is known by it is used, too.
+        """
         label, vertex = self.label(number, text), self.vertex(number)
-        known = self.common.cache.find(key, self.draft.layers)
+        cache, second = self.common.cache, ""
+        known = cache.find(key, self.draft.layers)
+        if known is None and closer is not None:
+            self.require_work()
+            second = closer()
+            known = cache.find(second, self.draft.layers)
+            if known is not None:
+                cache.note(key, known, label)
         if known is not None:
             self.common.tell(Cached(vertex, time.monotonic(), label))
         else:
             self.require_work()
             self.common.tell(Began(vertex, time.monotonic(), label))
             known = Known(work(), self._now())
-            self.common.cache.note(key, known, label)
+            for each in filter(None, (key, second)):
+                cache.note(each, known, label)
             self.common.tell(Ended(vertex, time.monotonic()))
         self.draft.add(known.layer, key, created_by, known.created)
 

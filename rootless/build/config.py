@@ -10,6 +10,7 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..container.spec import DEFAULT_PATH
 from ..errors import InvalidError
 from ..image import changes, spec
 from ..image.spec import History, ImageConfig, Platform, RootFs, RunConfig
@@ -61,6 +62,19 @@ class Draft:
             inherited=len(layers),
             inherited_history=len(history),
         )
+
+    @classmethod
+    def of_nothing(cls, platform: Platform) -> Draft:
+        """The draft that begins with `scratch`."""
+        return cls(platform, RunConfig(working_dir="/"))
+
+    def ready(self) -> Draft:
+        """With what BuildKit gives every stage: a PATH; and without the triggers, which are the stage's by now."""
+        environment = self.run.env or []
+        if not any(line.startswith("PATH=") for line in environment):
+            self.run.env = [*environment, DEFAULT_PATH]
+        self.run.on_build = None
+        return self
 
     def copy(self) -> Draft:
         """The draft of a stage that begins with this one."""

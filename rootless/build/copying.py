@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, TypeVar
 
 from .. import room
-from ..container.lifecycle import Engine
+from ..container.engine import Engine
 from ..errors import InvalidError
 from ..idmap import IdMap
 from ..image.store import Layer

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from .. import atomic
-from ..container.lifecycle import Engine
+from ..container.engine import Engine
 from ..errors import RootlessError, StoreError, UsageError
 from ..image.store import Layer
 from ..storage import tarwriter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ..container.lifecycle import Engine
+from ..container.engine import Engine
 from ..errors import RootlessError
 from ..image import garbage
 from ..image.garbage import Freed

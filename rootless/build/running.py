@@ -21,8 +21,8 @@ from .. import room
 from ..container import changed, lifecycle
 from ..container.commit import commit_layer
 from ..container.container import Container
+from ..container.engine import Engine
 from ..container.environment import merge_environment
-from ..container.lifecycle import Engine
 from ..container.record import Record, Spec, State, now
 from ..container.spec import DEFAULT_PATH
 from ..errors import RootlessError

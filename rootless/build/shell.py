@@ -6,8 +6,8 @@ import os
 
 from ..container import lifecycle
 from ..container.container import Container, Hold
+from ..container.engine import Engine
 from ..container.environment import merge_environment
-from ..container.lifecycle import Engine
 from ..container.record import Record, Spec, State, now
 from ..container.spec import DEFAULT_PATH
 from ..network import choice

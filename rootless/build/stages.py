@@ -76,7 +76,7 @@ class Planner:
         found = self._stage_of(text, len(self._bases))
         if found is None:
             names = [stage.name for stage in self._dockerfile.stages if stage.name]
-            raise InvalidError(f"target stage {text!r} could not be found{nearest(text, names)}")
+            raise InvalidError(f'target stage "{text}" could not be found{nearest(text, names)}')
         return found
 
     def plan(self, target: int) -> list[Planned]:
@@ -159,6 +159,8 @@ class Planner:
                 stage = self._stage_of(name, index)
                 if stage is None and self._stage_of(name, len(self._bases)) == index:
                     raise each.place.error(f"circular dependency detected on stage: {name}")
+                if stage is None and name.isascii() and name.isdecimal():
+                    raise each.place.error(f"invalid stage index {name}", hint="stages before this one count from 0")
                 if stage is None and name == SCRATCH:
                     raise each.place.error(f"{name} has no files that could be taken from it")
                 found[name] = stage if stage is not None else self._image(name, "", each)

@@ -108,11 +108,15 @@ class Transfer:
             key = self._key("copy", chosen.parts(ids=False))
             builder.take(key, self._number, instruction.text, self._created_by(), lambda: self._make(chosen))
             return
-        # What an image or a stage holds is fixed by its chain id: its files need not be read for a key.
+        # What an image or a stage holds is fixed by its chain id: mostly its files need not be read for a key.
         chain = self._origin[-1].chain_id if self._origin else ""
         words = [*instruction.sources, "--", *instruction.exclude, "--", *map(repr, instruction.inline)]
         key = self._key("copy from", [chain, words, self._parents])
-        builder.take(key, self._number, instruction.text, self._created_by(), self._from_origin)
+        builder.take(key, self._number, instruction.text, self._created_by(), self._from_origin, self._closer_key)
+
+    def _closer_key(self) -> str:
+        """By the files themselves: a stage that has changed may still have come to the same ones."""
+        return self._key("copy", self._in_origin().parts(ids=True))
 
     def _key(self, kind: str, what: list[object]) -> str:
         instruction = self._instruction
@@ -139,6 +143,8 @@ class Transfer:
 
     def _choose(self, files: Callable[[], Tree]) -> Chosen:
         instruction = self._instruction
+        if isinstance(instruction, Add):
+            _check(instruction)
         chosen = Chosen(inline=list(instruction.inline))
         where = f"stage or image {origin}" if (origin := getattr(instruction, "origin", "")) else "the context"
         for word in instruction.sources:
@@ -172,18 +178,22 @@ class Transfer:
 
     # --- the layer -----------------------------------------------------------------------------------------------
 
-    def _from_origin(self) -> Layer:
-        assert self._origin is not None
+    def _in_origin(self) -> Chosen:
+        """Chosen among the files of a stage or an image, once; in a worker."""
         if not self._origin:
             raise NotFoundError(
                 f'"/{self._instruction.sources[0].lstrip("/")}": not found', hint="nothing is there yet"
             )
+        position = self._builder.position
+        if position not in self._builder.chosen:
+            root = Root(self._common.engine, self._origin)
+            self._builder.chosen[position] = root.call(lambda tree: self._choose(lambda: tree))
+        return self._builder.chosen[position]
+
+    def _from_origin(self) -> Layer:
+        assert self._origin is not None
+        chosen = self._in_origin()
         root = Root(self._common.engine, self._origin)
-
-        def choose(tree: Tree) -> Chosen:
-            return self._choose(lambda: tree)
-
-        chosen = root.call(choose)
         placed = self._plan(chosen)
 
         def write(tree: Tree, sink: BinaryIO) -> None:
@@ -240,6 +250,16 @@ class Transfer:
 
 def _layers(origin: Image | Sequence[Layer]) -> tuple[Layer, ...]:
     return tuple(origin.layers if isinstance(origin, Image) else origin)
+
+
+def _check(instruction: Add) -> None:
+    """Raises InvalidError where a checksum is given for what has none."""
+    if not instruction.checksum:
+        return
+    if len(instruction.sources) + len(instruction.inline) != 1:
+        raise InvalidError("checksum can't be specified for multiple sources")
+    if not (instruction.sources and _is_remote(instruction.sources[0])):
+        raise InvalidError("checksum requires an HTTP(S) source", hint="leave --checksum out")
 
 
 def _is_remote(word: str) -> bool:

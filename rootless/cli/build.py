@@ -126,6 +126,8 @@ def _request(given: dict[str, Any]) -> Request:
     from ..image import spec
 
     arguments = _arguments(given["arguments"])
+    if EPOCH in os.environ:
+        arguments.setdefault(EPOCH, os.environ[EPOCH])
     if given["network"] not in NETWORKS:
         raise UsageError(
             f"unsupported network mode {given['network']!r} for a build", hint=f"one of {', '.join(NETWORKS)}"
@@ -137,7 +139,7 @@ def _request(given: dict[str, Any]) -> Request:
         labels=_labels(given["labels"]),
         target=given["target"],
         network=given["network"],
-        epoch=_epoch(arguments.get(EPOCH, os.environ.get(EPOCH, ""))),
+        epoch=_epoch(arguments.get(EPOCH, "")),
         no_cache=given["no_cache"],
         pull=given["pull"],
         squash=given["squash"],

@@ -11,7 +11,7 @@ from ..paths import Paths, check_format, locate
 from ..room import has_dead_holders
 
 if TYPE_CHECKING:
-    from ..container.lifecycle import Engine
+    from ..container.engine import Engine
     from ..container.store import Containers
     from ..image.store import ImageStore
 
@@ -47,6 +47,6 @@ class Context(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def engine(self) -> Engine:
-        from ..container.lifecycle import Engine
+        from ..container.engine import Engine
 
         return Engine(self.paths, self.driver, self.debug)

@@ -17,7 +17,7 @@ from ..network.store import Networks
 from ..runtime import control, networking, stream
 from ..runtime.enter import open_namespaces
 from .container import Container
-from .lifecycle import Engine
+from .engine import Engine
 from .network import OWN, RESERVED, Connected, Wish
 from .record import Spec, State
 from .state import ALIVE

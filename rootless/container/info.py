@@ -15,7 +15,7 @@ from ..network import choice as network_choice
 from ..network import host as network_host
 from ..runtime.logs import DRIVERS as LOG_DRIVERS
 from ..storage import drivers
-from .lifecycle import Engine
+from .engine import Engine
 from .state import Status
 
 

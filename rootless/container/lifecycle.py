@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
-from .. import atomic, idmap
+from .. import atomic
 from ..errors import UnavailableError
-from ..idmap import IdMap
 from ..image import pins
-from ..image.store import ImageStore
-from ..paths import Paths
 from ..runtime import keeper, launch
 from ..storage import drivers
 from ..storage.driver import HOST, LayerKind
@@ -24,30 +20,9 @@ from ..storage.ownerfile import OVERRIDE
 from ..volumes.store import Volumes
 from . import host, mount_texts, names, sharing, spec, storage_opt, userns, volume_use
 from .container import Container, Hold
+from .engine import Engine
 from .mounts import Mount
 from .record import Record, State, now
-from .store import Containers
-
-
-class Engine(msgspec.Struct, frozen=True, dict=True):
-    """One caller's engine: the stores under its two roots, each opened when it is first used."""
-
-    paths: Paths
-    driver: str = "auto"
-    debug: bool = False
-
-    @cached_property
-    def idmap(self) -> IdMap:
-        return idmap.detect()
-
-    @cached_property
-    def images(self) -> ImageStore:
-        return ImageStore(self.paths)
-
-    @cached_property
-    def containers(self) -> Containers:
-        return Containers(self.paths)
-
 
 Maker = Callable[[int], tuple[Container, Hold]]
 """Makes a container when it is called, and holds its lock. The argument is the pid of the monitor that will start it

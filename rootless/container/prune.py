@@ -10,7 +10,7 @@ from ..errors import RootlessError
 from ..storage.usage import tree_size
 from . import operate
 from .container import Container
-from .lifecycle import Engine
+from .engine import Engine
 from .state import ALIVE
 
 

@@ -43,12 +43,22 @@ def ensure(
     """
     if policy != "always" or reference.digest_in(text):
         try:
-            return store.resolve(text)
+            found = store.resolve(text)
         except NotFoundError:
             if policy == "never" or reference.digest_in(text):
                 raise
+        else:
+            if policy == "never" or reference.digest_in(text) or _fits(found, options):
+                return found
         missing()
     return fetch(store, idmap, text, options, tell).image
+
+
+def _fits(image: Image, options: Callable[[], Options] | None) -> bool:
+    """Whether an image is made for the platform that was asked for, if one was."""
+    wanted = options().platform if options is not None else None
+    config = image.config
+    return wanted is None or (wanted.os, wanted.architecture) == (config.os, config.architecture)
 
 
 def fetch(
