@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.build.site import Site
+from tests.build.warm import Warm
 from tests.conftest import Rootless
 
 
@@ -21,10 +22,17 @@ def _store_with_image(tmp_path_factory: pytest.TempPathFactory, busybox_tar: Pat
     engine.ok("builder", "prune", "-af")  # what belongs to subordinate ids, pytest could not remove
 
 
+@pytest.fixture(scope="session")
+def warm(_store_with_image: Rootless) -> Iterator[Warm]:
+    made = Warm(_store_with_image)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def site(rootless: Rootless, tmp_path: Path) -> Iterator[Site]:
+def site(warm: Warm, rootless: Rootless, tmp_path: Path) -> Iterator[Site]:
     directory = tmp_path / "context"
     directory.mkdir()
-    made = Site(rootless, directory, f"site-{os.urandom(4).hex()}")
+    made = Site(rootless, directory, f"site-{os.urandom(4).hex()}", warm)
     yield made
     made.remove()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.build.warm import Warm
 from tests.conftest import Rootless
 
 Files = Mapping[str, str | bytes]
@@ -18,11 +19,13 @@ class Site:
     Attributes:
         directory: the context.
         name: what the image is called; nobody else's is.
+        warm: the command, for builds.
     """
 
     engine: Rootless
     directory: Path
     name: str
+    warm: Warm
 
     def write(self, files: Files) -> None:
         """Files of the context, by their paths in it."""
@@ -42,7 +45,7 @@ class Site:
         """`build -t NAME OPTIONS CONTEXT` with this Dockerfile; without a network, unless the options want one."""
         self.write({**(files or {}), "Dockerfile": dockerfile})
         chosen = ("--storage-driver", driver) if driver else ()
-        return self.engine(*chosen, *self.argv(*options), env=env)
+        return self.warm(*chosen, *self.argv(*options), env=env)
 
     def argv(self, *options: str) -> tuple[str, ...]:
         return ("build", "--network", "none", "-t", self.name, *options, str(self.directory))
@@ -75,10 +78,12 @@ class Site:
 
     def run(self, *command: str) -> str:
         """What a command in the image says."""
-        return self.engine.ok("run", "--rm", "--network", "none", self.name, *command)
+        done = self.warm("run", "--rm", "--network", "none", self.name, *command)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
 
     def sh(self, script: str) -> str:
         return self.run("sh", "-c", script)
 
     def remove(self) -> None:
-        self.engine("rmi", "-f", self.name)
+        self.warm("rmi", "-f", self.name)

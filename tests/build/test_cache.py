@@ -1,0 +1,131 @@
+"""When a step is used again and when not; the same digests from the same context."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from tests.build.made import read
+from tests.build.site import Site
+
+DOCKERFILE = """\
+FROM busybox
+WORKDIR /w
+COPY in/ .
+RUN cat * > all
+RUN wc all > size
+"""
+FILES = {"in/a": "a\n", "in/b": "b\n"}
+
+
+def known(said: str) -> int:
+    return said.count("CACHED")
+
+
+def test_only_what_a_step_depends_on_counts(site: Site) -> None:
+    site.ok(DOCKERFILE, files=FILES)
+    a = site.directory / "in/a"
+    assert known(site.ok(DOCKERFILE)) == 4
+    os.utime(a, (1, 1))
+    assert known(site.ok(DOCKERFILE)) == 4, "a time is no difference"
+    assert known(site.ok(f"# a comment\n{DOCKERFILE}\n", files={"elsewhere": "x"})) == 4
+    a.chmod(0o755)
+    assert known(site.ok(DOCKERFILE)) == 1, "permissions are"
+    a.chmod(0o644)
+    assert known(site.ok(DOCKERFILE)) == 4, "and what was known stays known"
+    assert known(site.ok(DOCKERFILE, files={"in/a": "A\n"})) == 1
+    (site.directory / "in/a").rename(site.directory / "in/c")
+    assert known(site.ok(DOCKERFILE)) == 1, "a name is"
+    assert known(site.ok(DOCKERFILE.replace("wc", "wc -l"))) == 3
+    assert known(site.ok(DOCKERFILE.replace("WORKDIR", "ENV x=1\nWORKDIR"))) == 2, "RUN sees a variable, COPY doesn't"
+    assert known(site.ok(DOCKERFILE, "--no-cache")) == 0
+
+
+def test_an_argument_counts_where_it_is_declared(site: Site) -> None:
+    text = "FROM busybox\nRUN echo 1 > /a\nARG v\nRUN echo $v > /b\n"
+    site.ok(text, "--build-arg", "v=1")
+    assert known(site.ok(text, "--build-arg", "v=2")) == 1
+    assert known(site.ok(text, "--build-arg", "v=1")) == 2
+
+
+def test_a_stage_that_comes_to_the_same_makes_nothing_new_after_it(site: Site) -> None:
+    text = (
+        "FROM busybox AS make\nCOPY in/a /src\nRUN wc -c < /src > /out && rm /src\n"
+        "FROM busybox\nCOPY --from=make /out /\nRUN cat /out\n"
+    )
+    site.ok(text, files={"in/a": "one\n"}, env={"SOURCE_DATE_EPOCH": "1000000000"})
+    for content, names in (("two\n", 2), ("two\n", 4), ("more\n", 0)):
+        again = site.ok(text, files={"in/a": content}, env={"SOURCE_DATE_EPOCH": "1000000000"})
+        assert known(again) == names, again
+
+
+def test_linked_copies_are_known_on_another_base(site: Site) -> None:
+    text = "FROM busybox\nRUN echo {0} > /first\nCOPY --link in/ /x/\n"
+    site.ok(text.format(1), files=FILES)
+    assert known(site.ok(text.format(2))) == 1
+    assert site.sh("cat /first /x/a") == "2\na\n"
+
+
+def test_the_same_context_twice_gives_the_same_digests(site: Site, tmp_path: Path) -> None:
+    """Also in another store's words: nothing is used again, and each archive is the same, byte for byte."""
+    text = (
+        "FROM busybox AS x\nRUN mkdir -p /d/e && echo $RANDOM > /dev/null && touch /d/e/f && ln -s f /d/e/l\n"
+        "FROM busybox\nARG SOURCE_DATE_EPOCH\nWORKDIR /w\nCOPY --from=x /d /d\nCOPY in .\nADD --chmod=600 in/a /z\n"
+        "RUN echo $SOURCE_DATE_EPOCH > /t && chmod 700 in 2>/dev/null; rm a\n"
+    )
+    archives = [tmp_path / "1.tar", tmp_path / "2.tar"]
+    for archive in archives:
+        for name in "a", "b":
+            os.utime(site.directory / "in" / name) if archive is archives[1] else None
+        words = "--no-cache", "-o", f"type=oci,dest={archive}"
+        site.ok(text, *words, files=FILES if archive is archives[0] else None, env={"SOURCE_DATE_EPOCH": "1234567890"})
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+    made = read(archives[0])
+    assert made.document["created"] == "2009-02-13T23:31:30Z"
+    assert {entry["created"] for entry in made.document["history"][-6:]} == {"2009-02-13T23:31:30Z"}
+    assert made.files["t"].content == "1234567890\n"
+
+
+def test_a_build_that_is_all_known_gives_the_same_image(site: Site) -> None:
+    first = site.ok(DOCKERFILE, "-q", files=FILES)
+    assert site.ok(DOCKERFILE, "-q") == first
+
+
+def test_cache_from_an_image_that_was_saved(site: Site, tmp_path: Path) -> None:
+    site.ok(DOCKERFILE, files={**FILES, "in/own": site.name})
+    archive = tmp_path / "saved.tar"
+    site.engine.ok("save", "--format", "oci-archive", "-o", str(archive), site.name)
+    other = type(site.engine)(tmp_path / "other")
+    try:
+        other.ok("load", "-i", str(archive))
+        other.ok("tag", site.name, "cache")
+        base = site.engine.ok("save", "busybox", "-o", str(tmp_path / "base.tar"))
+        assert base == "" and other.ok("load", "-i", str(tmp_path / "base.tar"))
+        words = "build", "--network", "none", "-t", "x", str(site.directory)
+        assert known(other(*words, "--cache-from", "cache").stderr.decode()) == 4
+    finally:
+        other("rmi", "-f", *other.ok("images", "-q").split())
+        other("builder", "prune", "-af")
+
+
+def test_a_cache_that_is_not_there_is_no_condition(site: Site) -> None:
+    said = site.ok("FROM busybox\n", "--cache-from", "localhost:1/nowhere")
+    assert "importing cache from localhost:1/nowhere" in said and "not used: " in said
+
+
+def test_prune_takes_what_no_image_has(site: Site) -> None:
+    text = f"FROM busybox\nRUN echo {site.name} > /a\nRUN --mount=type=cache,id={site.name},target=/c echo 1 > /c/x\n"
+    site.ok(text)
+    before = json.loads(site.engine.ok("system", "df", "--format", "json").splitlines()[-1])
+    assert before["Type"] == "Build Cache" and int(before["TotalCount"]) >= 3
+    site.engine.ok("builder", "prune", "-f")
+    assert known(site.ok(text)) == 2, "an image has them"
+    site.remove()
+    said = site.engine.ok("builder", "prune", "-f")
+    assert "Deleted build cache objects:" in said and "Total reclaimed space:" in said
+    assert known(site.ok(text)) == 0
+    site.remove()
+    site.engine.ok("builder", "prune", "-af")
+    after = json.loads(site.engine.ok("system", "df", "--format", "json").splitlines()[-1])
+    assert (after["TotalCount"], after["Size"]) == ("0", "0B")

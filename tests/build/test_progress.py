@@ -1,0 +1,71 @@
+"""How a build is shown: lines for a pipe, a picture that moves on a terminal; a command's output can't play with either."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import termios
+
+from tests.build.site import Site
+from tests.conftest import Rootless
+
+DOCKERFILE = """\
+FROM busybox
+RUN echo {0} > /a
+RUN for i in 1 2 3; do echo line $i; sleep 0.2; done; printf 'a\\033[31mred\\033[0m \\033[2Jgone\\033]0;title\\007\\n'; sleep 0.3
+"""
+
+
+def on_a_terminal(rootless: Rootless, *words: str) -> tuple[int, str]:
+    """The exit code, and all that was written to a terminal of 24 lines of 80 characters."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = rootless.popen(*words, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            data = os.read(ours, 1 << 16)
+        except OSError:  # EIO: the other side is closed
+            break
+        shown += data
+    os.close(ours)
+    return process.wait(), shown.decode()
+
+
+def test_on_a_terminal(rootless: Rootless, site: Site) -> None:
+    site.ok(f"FROM busybox\nRUN echo {site.name} > /a\n")
+    site.write({"Dockerfile": DOCKERFILE.format(site.name)})
+    code, shown = on_a_terminal(rootless, *site.argv())
+    assert code == 0, shown
+    assert "[+] Building" in shown and "FINISHED" in shown and "\x1b[" in shown, "it moves"
+    assert " => CACHED [2/3] RUN echo" in shown
+    assert re.search(r" => => # line 2.* => => # line 3", shown.replace("\r\n", " "))
+    assert "\x1b[2J" not in shown and "\x1b]0" not in shown
+    last = shown.rpartition("[+] Building")[2]
+    assert re.search(r"=> \[3/3\] RUN for .* [0-9]\.[0-9]s", last) and "=> => #" not in last
+    assert all(len(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line)) <= 80 for line in last.splitlines())
+
+
+def test_for_a_pipe(site: Site) -> None:
+    said = site.ok(DOCKERFILE.format(site.name), "--progress", "plain")
+    assert re.search(r"\n#4 [0-9.]+ line 1\n#4 [0-9.]+ line 2\n", said)
+    assert re.search(r"\n#4 DONE [0-9.]+s\n", said)
+    assert "a\x1b[31mred\x1b[0m" in said, "colours stay"
+    assert "\x1b[2J" not in said and "\x1b]0" not in said
+
+
+def test_a_failure_on_a_terminal(rootless: Rootless, site: Site) -> None:
+    site.write({"Dockerfile": "FROM busybox\nRUN echo last words; exit 9\n"})
+    code, shown = on_a_terminal(rootless, *site.argv())
+    assert code == 1
+    tail = shown.rpartition("FINISHED")[2]
+    assert "ERROR" in shown and "last words" in tail and "2 | >>> RUN" in tail and "exit code: 9" in tail
+
+
+def test_the_picture_can_be_asked_for_and_refused(rootless: Rootless, site: Site) -> None:
+    site.write({"Dockerfile": "FROM busybox\nLABEL a=b\n"})
+    assert "[+] Building" in site.ok("FROM busybox\nLABEL a=b\n", "--progress", "tty")
+    code, shown = on_a_terminal(rootless, *site.argv("--progress", "plain"))
+    assert code == 0 and "[+]" not in shown and "#1 [internal] load build definition" in shown
