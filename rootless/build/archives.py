@@ -5,6 +5,8 @@ Which they are is told by their first bytes, never by a name (storage/archives.p
 
 from __future__ import annotations
 
+import io
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -13,7 +15,10 @@ from ..storage import tarheader as th
 from ..storage.archives import BZIP2, CHUNK, XZ, uncompressed
 from ..storage.tarheader import BLOCK
 
-_COMPRESSED = (XZ, BZIP2, b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd")
+_GZIP = b"\x1f\x8b\x08"
+_GZIP_FORMAT = 31
+"""zlib's number for a gzip header and trailer (zlib.h, inflateInit2)."""
+_COMPRESSED = (XZ, BZIP2, _GZIP, b"\x28\xb5\x2f\xfd")
 
 
 def looks_like_archive(head: bytes) -> bool:
@@ -22,10 +27,16 @@ def looks_like_archive(head: bytes) -> bool:
 
 
 def is_archive(stream: BinaryIO) -> bool:
-    """Whether `stream` is a tar archive, compressed or not: its first header is one. It is read from."""
+    """Whether `stream` is a tar archive, compressed or not: its first header is one. It is read from.
+
+    One that is cut off further on is one, too: whoever unpacks it shall find that out.
+    """
+    head = stream.read(CHUNK)
     try:
-        return _is_header(uncompressed(stream).read(BLOCK))
-    except InvalidError:
+        if head.startswith(_GZIP):
+            return _is_header(zlib.decompressobj(_GZIP_FORMAT).decompress(head, BLOCK))
+        return _is_header(uncompressed(io.BytesIO(head)).read(BLOCK))
+    except (InvalidError, zlib.error):
         return False
 
 

@@ -163,11 +163,14 @@ class Packer:
         Args:
             places: the path that each entry's name leads to.
         """
+        from ..storage.untar import inner_path
+
         for entry in archive:
             path = places[entry.name]
             _require_name(path)
             self.directory(path.rpartition("/")[0] if path else "")
-            if not path or (entry.type == th.DIRECTORY and (path in self.existing or path in self._done)):
+            top = not inner_path(entry.name)  # the destination, which keeps its attributes
+            if not path or (entry.type == th.DIRECTORY and (path in self._done or (top and path in self.existing))):
                 continue
             self._done.add(path)
             self._archived(archive, entry, path, places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,10 +74,21 @@ class Vertex:
         return new
 
 
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
+"""Select graphic rendition, ECMA-48 8.3.117."""
+
+
 def _shown(line: bytes) -> str:
-    """A line as it may be printed: of what a carriage return overwrites, the last; nothing that moves the cursor."""
+    """A line as it may be printed: what a carriage return overwrites is gone; of control sequences, colours stay."""
     text = line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
-    return "".join(c if c.isprintable() or c in "\t\x1b" else "�" for c in text)
+    parts = _COLOUR.split(text)
+    parts[::2] = ("".join(c if c.isprintable() or c == "\t" else "�" for c in part) for part in parts[::2])
+    return "".join(parts) + ("\x1b[0m" if len(parts) > 1 else "")
+
+
+def plain(text: str) -> str:
+    """The same without colours."""
+    return _COLOUR.sub("", text)
 
 
 class Vertices:

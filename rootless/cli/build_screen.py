@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from ..build.events import AnyEvent, Output, Warned
-from .build_progress import Vertex, Vertices
+from .build_progress import Vertex, Vertices, plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -94,7 +94,7 @@ class Screen:
         lines = [Text(f"{name} {clock}", style=style, no_wrap=True, overflow="crop")]
         if not vertex.ended and not final:
             lines += [
-                Text(f" => => # {text}"[:width], style="dim", no_wrap=True, overflow="crop")
+                Text(f" => => # {plain(text)}"[:width], style="dim", no_wrap=True, overflow="crop")
                 for _, text in vertex.lines[-_LINES:]
             ]
         return lines

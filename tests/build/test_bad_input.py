@@ -46,9 +46,9 @@ def test_links_in_a_circle(site: Site) -> None:
     os.symlink("a", site.directory / "b")
     os.symlink(".", site.directory / "self")
     said = site.fails("FROM busybox\nCOPY a /x\n")
-    assert "too many links" in last(said) and "2 | >>> COPY a /x" in said
+    assert "too many levels of symbolic links" in last(said) and "2 | >>> COPY a /x" in said
     site.ok("FROM busybox\nCOPY . /x/\n")  # as links they can be copied
-    assert site.sh("readlink /x/a /x/self") == "b\n.\n"
+    assert site.sh("readlink /x/a; readlink /x/self") == "b\n.\n"
 
 
 def test_links_that_lead_out_of_the_context(site: Site, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_what_may_not_be_read(site: Site) -> None:
     site.write({"shut": "x"})
     (site.directory / "shut").chmod(0)
     said = site.fails("FROM busybox\nCOPY . /x/\n")
-    assert "shut" in last(said) and "ermission denied" in last(said)
+    assert "shut" in last(said) and "make it readable, or name it in .dockerignore" in last(said)
     site.ok("FROM busybox\nCOPY . /x/\n", files={".dockerignore": "shut\n"})
 
 

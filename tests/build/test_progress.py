@@ -1,4 +1,4 @@
-"""How a build is shown: lines for a pipe, a picture that moves on a terminal; a command's output can't play with either."""
+"""How a build is shown: lines for a pipe, a picture that moves on a terminal; no output can play with either."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.conftest import Rootless
 DOCKERFILE = """\
 FROM busybox
 RUN echo {0} > /a
-RUN for i in 1 2 3; do echo line $i; sleep 0.2; done; printf 'a\\033[31mred\\033[0m \\033[2Jgone\\033]0;title\\007\\n'; sleep 0.3
+RUN for i in 1 2 3; do echo line $i; sleep 0.2; done; \\
+    printf 'a\\033[31mred\\033[0m \\033[2Jgone\\033]0;title\\007\\n'; sleep 0.3
 """
 
 
@@ -52,8 +53,7 @@ def test_for_a_pipe(site: Site) -> None:
     said = site.ok(DOCKERFILE.format(site.name), "--progress", "plain")
     assert re.search(r"\n#4 [0-9.]+ line 1\n#4 [0-9.]+ line 2\n", said)
     assert re.search(r"\n#4 DONE [0-9.]+s\n", said)
-    assert "a\x1b[31mred\x1b[0m" in said, "colours stay"
-    assert "\x1b[2J" not in said and "\x1b]0" not in said
+    assert " ared " in said and "\x1b" not in said
 
 
 def test_a_failure_on_a_terminal(rootless: Rootless, site: Site) -> None:
