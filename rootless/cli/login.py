@@ -56,6 +56,11 @@ def logout(server: str | None, authfile: str) -> None:
         click.echo(f"Removing login credentials for {host}")
     else:
         click.echo(f"Not logged in to {host}")
+    if credentials.find(host, authfile=authfile) is not None:
+        print(
+            f"rootless: warning: another tool's login to {host} stands in another file and is still used",
+            file=sys.stderr,
+        )
 
 
 def _still_good(host: str, verify: bool | None, authfile: str) -> bool:

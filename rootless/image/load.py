@@ -218,7 +218,8 @@ class _Loader:
             found = msgspec.json.decode(data, type=list[_DockerImage])
         except (msgspec.MsgspecError, RecursionError) as problem:
             raise InvalidError(f"the archive's manifest.json is not valid: {problem}") from None
-        for image in found[:_IMAGES]:
+        _bearable(len(found))
+        for image in found:
             config = self._contents.document(image.config, "a configuration")
             blobs = [self._layer(path) for path in image.layers]
             names = _names(image.repo_tags or [])
@@ -226,7 +227,8 @@ class _Loader:
 
     def layout(self, data: bytes) -> Iterator[tuple[Descriptor, list[Reference]]]:
         """The images of an index.json, with their names; of several platforms the one that is wanted."""
-        listed = documents.read(data, Index, "the archive's index.json").manifests[:_IMAGES]
+        listed = documents.read(data, Index, "the archive's index.json").manifests
+        _bearable(len(listed))
         entries = [entry for entry in listed if manifests.fits(entry, self._platform)]
         if listed and not entries and self._platform is not None:
             raise NotFoundError(f"there is no image for {manifests.shown(self._platform)} in the archive")
@@ -297,6 +299,11 @@ class _Loader:
         self._store.blobs.add(config)
         self._store.blobs.add(listed.data)
         return listed.descriptor
+
+
+def _bearable(count: int) -> None:
+    if count > _IMAGES:
+        raise InvalidError(f"the archive has {count} images; at most {_IMAGES} are loaded at once")
 
 
 def _blob_path(descriptor: Descriptor) -> str:

@@ -139,6 +139,13 @@ def test_the_order_of_the_members_does_not_matter(engine: Rootless, order: str) 
     assert engine.ok("system", "check").endswith("nothing wrong\n")
 
 
+MANY = json.dumps(
+    {
+        "schemaVersion": 2,
+        "manifests": [{"mediaType": spec.OCI_MANIFEST, "digest": f"sha256:{'0' * 64}", "size": 2}] * 2000,
+    }
+).encode()
+
 BAD: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "the archive is empty"),
     "no archive": (b"hello, world" * 100, "this is not a tar archive"),
@@ -149,6 +156,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "a missing configuration": (docker_archive([], Config="../../etc/passwd"), "a configuration is missing"),
     "too few layers": (docker_archive([Archive().file("f").bytes()], Layers=[]), "its configuration names 1"),
     "a layer that climbs": (docker_archive([Archive().file("../x").bytes()]), "leads out of the layer"),
+    "images without end": (Archive().file("index.json", MANY).bytes(), "has 2000 images; at most 1000"),
     "links in a circle": (
         Archive()
         .symlink("c.json", "d.json")

@@ -266,6 +266,15 @@ def test_a_registry_with_passwords(engine: Rootless, tmp_path: Path) -> None:
         login = ["skopeo", "login", "--tls-verify=false", "--authfile", str(authfile), "-u", USER, "-p", PASSWORD]
         tool(*login, registry.host)
         engine.ok("pull", "--authfile", str(authfile), name)
+        # Who logs out where nobody logged in is told that there is another login.
+        assert engine.ok("logout", registry.host) == f"Removing login credentials for {registry.host}\n"
+        own = Path(os.environ["HOME"], ".config/containers")
+        own.mkdir(parents=True)
+        authfile.rename(own / "auth.json")
+        done = engine("logout", registry.host)
+        assert done.stdout == f"Not logged in to {registry.host}\n".encode()
+        assert b"is still used" in done.stderr
+        engine.ok("pull", name)
 
 
 def test_a_credential_helper(engine: Rootless, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
