@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,9 +26,10 @@ from .registry_options import one_platform_option, parse_platform
     help="Only inspect objects of this type: container, image, network, volume",
 )
 @one_platform_option
+@click.option("-s", "--size", "sized", is_flag=True, help="Display total file sizes if the type is container")
 @click.argument("names", nargs=-1)
 @click.pass_context
-def inspect(ctx: click.Context, /, names: tuple[str, ...], form: str, kind: str, platform: str) -> int:
+def inspect(ctx: click.Context, /, names: tuple[str, ...], form: str, kind: str, platform: str, sized: bool) -> int:
     """Show everything that is known of each of NAMES: containers, or else images, networks, volumes."""
     # The group before the command says the type as well: `rootless image inspect x` never means a container.
     group = ctx.parent.info_name if ctx.parent is not None else None
@@ -39,10 +40,11 @@ def inspect(ctx: click.Context, /, names: tuple[str, ...], form: str, kind: str,
         if wanted != "image":
             raise UsageError("--platform is about images", hint="use it with `rootless image inspect`")
         _require(ctx.obj, names, platform)
+    finders = FINDERS | ({"container": _sized_container} if sized else {})
     documents: list[dict[str, Any]] = []
     missing = []
     for name in names:
-        document = _find(ctx.obj, name, wanted)
+        document = _find(ctx.obj, name, [finders[wanted]] if wanted else finders.values())
         if document is None:
             missing.append(name)
         else:
@@ -66,9 +68,9 @@ def _require(context: Context, names: Sequence[str], platform: str) -> None:
         manifests.require(image.config, made_for, name)
 
 
-def _find(context: Context, name: str, wanted: str) -> dict[str, Any] | None:
-    """What a name means: the first kind of object that has it, or the only one that is wanted."""
-    for find in [FINDERS[wanted]] if wanted else FINDERS.values():
+def _find(context: Context, name: str, finders: Iterable[Finder]) -> dict[str, Any] | None:
+    """What a name means: the first kind of object that has it."""
+    for find in finders:
         with suppress(NotFoundError):
             return find(context, name)
     return None
@@ -78,6 +80,21 @@ def _container(context: Context, name: str) -> dict[str, Any]:
     from .inspect_container import container_document
 
     return container_document(context.containers.resolve(name))
+
+
+def _sized_container(context: Context, name: str) -> dict[str, Any]:
+    """With the bytes of its writable layer, and of all that it sees."""
+    from ..idmap import detect
+    from ..room import open_room
+    from ..storage.usage import tree_size
+
+    document = _container(context, name)
+    container = context.containers.load(document["Id"])
+    own = tree_size(container.directory / "upper", lambda: open_room(context.paths, detect()))
+    whole = own
+    with suppress(RootlessError):  # its image may be gone
+        whole += context.images.size(context.images.resolve(container.spec.image_id))
+    return document | {"SizeRw": own, "SizeRootFs": whole}
 
 
 def _image(context: Context, name: str) -> dict[str, Any]:
@@ -103,7 +120,9 @@ def _volume(context: Context, name: str) -> dict[str, Any]:
     return volume_document(volumes(context).get(name))
 
 
-FINDERS: dict[str, Callable[[Context, str], dict[str, Any]]] = {
+Finder = Callable[[Context, str], dict[str, Any]]
+
+FINDERS: dict[str, Finder] = {
     "container": _container,
     "image": _image,
     "network": _network,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import InvalidError, NotFoundError
 from .container import Container
+from .network import Connected
 from .record import Spec, State
 from .state import ALIVE, Status
 from .store import Containers
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=StrEnum)
 
-FILTERS = ("ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status", "volume")
+FILTERS = ("ancestor", "before", "exited", "expose", "health", "id", "label", "name", "network", "publish", "since",
+           "status", "volume")  # fmt: skip
 
 
 class Health(StrEnum):
@@ -46,6 +48,7 @@ class Query:
         exit_codes: of its last run, when that is over.
         before, since: (creation time, id) of containers that it must be older or younger than.
         volumes: names of volumes, or paths inside or outside at which one of its mounts is.
+        published, exposed: `PORT/PROTOCOL`: of the host's, of the container's; one of either has to be there.
         images: ids.
     """
 
@@ -60,6 +63,8 @@ class Query:
     volumes: tuple[str, ...] = ()
     before: tuple[tuple[str, str], ...] = ()
     since: tuple[tuple[str, str], ...] = ()
+    published: frozenset[str] = frozenset()
+    exposed: frozenset[str] = frozenset()
     images: frozenset[str] | None = None
 
     def __call__(self, container: Container, state: State) -> bool:
@@ -74,7 +79,16 @@ class Query:
             return False
         if self.exit_codes and (alive or not state.started_at or state.exit_code not in self.exit_codes):
             return False
+        if (self.published or self.exposed) and not (alive and self._fits_ports(state.network)):
+            return False
         return not self.health or (state.health_status or Health.NONE) in self.health
+
+    def _fits_ports(self, connected: Connected | None) -> bool:
+        ports = connected.ports if connected is not None else ()
+        return any(
+            f"{port.host}/{port.protocol}" in self.published or f"{port.container}/{port.protocol}" in self.exposed
+            for port in ports
+        )
 
     def _fits_record(self, container: Container) -> bool:
         spec, age = container.spec, (container.record.created, container.id)
@@ -125,6 +139,8 @@ def parse(
         volumes=tuple(filters.get("volume", ())),
         before=tuple(_age(containers, value) for value in filters.get("before", ())),
         since=tuple(_age(containers, value) for value in filters.get("since", ())),
+        published=_ports("publish", filters.get("publish", ())),
+        exposed=_ports("expose", filters.get("expose", ())),
     )
     if "ancestor" in filters:
         query = replace(query, images=descendants(images(), filters["ancestor"]))
@@ -151,6 +167,17 @@ def _exit_code(value: str) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,9}", value, re.ASCII):
         raise InvalidError(f"invalid filter 'exited={value}': not a number")
     return int(value)
+
+
+def _ports(name: str, values: Sequence[str]) -> frozenset[str]:
+    """`PORT[-PORT][/PROTOCOL]`, each port by itself."""
+    found: set[str] = set()
+    for value in values:
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", value, re.ASCII)
+        if match is None or not 0 < int(match[1]) <= int(match[2] or match[1]) <= 65535:
+            raise InvalidError(f"invalid filter '{name}={value}': invalid port: {value}")
+        found.update(f"{port}/{match[3] or 'tcp'}" for port in range(int(match[1]), int(match[2] or match[1]) + 1))
+    return frozenset(found)
 
 
 def _age(containers: Containers, value: str) -> tuple[str, str]:

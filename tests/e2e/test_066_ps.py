@@ -117,6 +117,9 @@ def test_sizes(rootless: Rootless) -> None:
         assert re.fullmatch(r"1MB \(virtual [\d.]+MB\)", size)
         assert rootless.ok("ps", "-as").splitlines()[0].endswith("SIZE")
         assert "SIZE" not in rootless.ok("ps", "-a")
+        sizes = rootless.ok("inspect", "-s", "-f", "{{.SizeRw}} {{.SizeRootFs}}", "fat").split()
+        assert 1_000_000 <= int(sizes[0]) < 1_010_000 and int(sizes[1]) > int(sizes[0]) + 500_000
+        assert "SizeRw" not in rootless.ok("inspect", "fat")
     finally:
         rootless.ok("rm", "fat")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -168,6 +169,24 @@ def test_a_pid_that_was_given_to_another_process_is_not_killed(rootless: Rootles
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def test_a_run_directory_that_vanished(rootless: Rootless) -> None:
+    """Somebody cleaned up: what lives is still shown as living, can be entered and ended, and its end is the truth."""
+    rootless.ok("run", "-d", "--name", "homeless", IMAGE, "sleep", "600")
+    shutil.rmtree(rootless.paths.run)
+    assert rootless.ok("ps", "--format", "{{.Names}} {{.State}}") == "homeless running\n"
+    assert rootless.ok("exec", "homeless", "echo", "inside") == "inside\n"
+    rootless.ok("run", "--rm", IMAGE, "true")
+    rootless.ok("kill", "homeless")
+    wait_for(lambda: stored(rootless, "homeless")["status"] == "exited", "the end")
+    assert rootless.ok("ps", "-a", "--format", "{{.Names}} {{.State}}") == "homeless exited\n"
+    rootless.ok("start", "homeless")
+    monitor = stored(rootless, "homeless")["monitor"]
+    shutil.rmtree(rootless.paths.run)
+    os.kill(monitor, signal.SIGKILL)
+    assert "Exited (137)" in rootless.ok("ps", "-a", "--format", "{{.Status}}")
+    rootless.ok("rm", "homeless")
 
 
 def test_a_state_of_an_earlier_boot_is_over(rootless: Rootless) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from rootless.container import query
 from rootless.container.health import Health
+from rootless.container.network import Connected, Port
 from rootless.container.record import Record, Spec, State
 from rootless.container.state import Status
 from rootless.container.store import Containers
@@ -138,3 +139,24 @@ def test_the_container_to_compare_with_must_be_there(containers: Containers) -> 
 def test_ages_differ_by_nanoseconds(containers: Containers) -> None:
     assert len(os.listdir(containers.paths.containers)) == 6  # five, and the names' lock
     assert shown(containers, "before=web") == []
+
+
+def test_ports_of_the_host_and_of_the_container() -> None:
+    """As in Docker, only what is published counts, and that only while the container runs."""
+    ports = Connected(ports=(Port(container=80, host=8080), Port(container=53, protocol="udp", host=5353)))
+    for filters, expected in [
+        ({"publish": ["8080"]}, True),
+        ({"publish": ["8000-8100/tcp"]}, True),
+        ({"publish": ["8080/udp"]}, False),
+        ({"publish": ["80"]}, False),
+        ({"expose": ["80"]}, True),
+        ({"expose": ["53/udp"]}, True),
+        ({"expose": ["81"], "publish": ["5353/udp"]}, True),
+        ({}, True),
+    ]:
+        fits = query.parse(filters, None, no_images, everything=True)  # type: ignore[arg-type]
+        assert fits._fits_state(State(status=Status.RUNNING, network=ports)) is expected, filters
+        assert fits._fits_state(State(status=Status.EXITED, network=ports)) is (not filters)
+    for text in ("http", "0", "90-80", "80/icmp", "70000"):
+        with pytest.raises(InvalidError, match="invalid port"):
+            query.parse({"publish": [text]}, None, no_images, everything=True)  # type: ignore[arg-type]
