@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import InvalidError, NotFoundError, RootlessError, StoreError
+from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError
 from ..storage import digest as digests
 from ..storage.layers import Layers
 from . import documents, layout, partial, pins, reference, spec
@@ -112,7 +112,7 @@ def clean_up(store: ImageStore, layers: Layers | None) -> None:
     """Take away what killed commands have made for nobody, and what they had begun to take away."""
     if layers is None:
         return
-    with suppress(StoreError):  # what can't be removed from here, `image prune` tells
+    with suppress(ConflictError, StoreError):  # what can't be removed from here, `image prune` tells
         layers.sweep()
     if not pins.may_be_left(store.paths):
         return
