@@ -229,13 +229,10 @@ class _Loader:
         """The images of an index.json, with their names; of several platforms the one that is wanted."""
         listed = documents.read(data, Index, "the archive's index.json").manifests
         _bearable(len(listed))
-        entries = [entry for entry in listed if manifests.fits(entry, self._platform)]
-        if listed and not entries and self._platform is not None:
-            raise NotFoundError(f"there is no image for {manifests.shown(self._platform)} in the archive")
+        entries = self._of_platform(listed)
         names: dict[str, list[Reference]] = {}
         for entry in entries:
-            annotations = entry.annotations or {}
-            names.setdefault(entry.digest, []).extend(_names([annotations.get(CONTAINERD_NAME) or entry.ref_name]))
+            names.setdefault(entry.digest, []).extend(_names([_name_of(entry)]))
         for entry in {entry.digest: entry for entry in entries}.values():
             document = self._followed(entry)
             manifest = manifests.image(document, f"the archive's {entry.digest}")
@@ -244,6 +241,18 @@ class _Loader:
             own = list(dict.fromkeys(names[entry.digest]))
             what = str(own[0]) if own else manifest.config.digest
             yield self._image(config, blobs, what, manifests.converted(document)), own
+
+    def _of_platform(self, listed: list[Descriptor]) -> list[Descriptor]:
+        """The entries for the platform that is wanted; else all, but of those of one name that tell their platforms the
+        one for this machine, where there is one."""
+        if self._platform is not None:
+            entries = [entry for entry in listed if manifests.fits(entry, self._platform)]
+            if listed and not entries:
+                raise NotFoundError(f"there is no image for {manifests.shown(self._platform)} in the archive")
+            return entries
+        here = spec.host_platform()
+        known = {_name_of(entry) for entry in listed if entry.platform is not None and manifests.fits(entry, here)}
+        return [entry for entry in listed if manifests.fits(entry, here) or _name_of(entry) not in known]
 
     def _followed(self, entry: Descriptor) -> Received:
         """The manifest that a descriptor of the index leads to."""
@@ -308,6 +317,10 @@ def _bearable(count: int) -> None:
 
 def _blob_path(descriptor: Descriptor) -> str:
     return "blobs/" + "/".join(digests.parse(descriptor.digest))
+
+
+def _name_of(entry: Descriptor) -> str:
+    return (entry.annotations or {}).get(CONTAINERD_NAME) or entry.ref_name
 
 
 def _names(texts: Sequence[str]) -> list[Reference]:

@@ -213,7 +213,10 @@ def archive_of_platforms(*platforms: str, nested: bool) -> bytes:
 
 @pytest.mark.parametrize("nested", [True, False])
 def test_the_platform_that_is_loaded(engine: Rootless, nested: bool) -> None:
-    data = archive_of_platforms("linux/s390x", "linux/arm/v6", nested=nested)
+    host = spec.host_platform().architecture
+    data = archive_of_platforms("linux/s390x", f"linux/{host}", "linux/arm/v6", nested=nested)
+    assert engine.ok("load", stdin=data) == "Loaded image: multi:1\n"
+    assert engine.ok("inspect", "-f", "{{.Architecture}}", "multi:1") == f"{host}\n"
     for option, found in ("linux/s390x", "s390x"), ("linux/arm/v7", "arm"), ("arm/v6", "arm"):
         wanted = option if option.startswith("linux") else f"linux/{option}"
         assert engine.ok("load", "--platform", wanted, stdin=data) == "Loaded image: multi:1\n"
