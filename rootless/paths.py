@@ -206,8 +206,7 @@ def private_directory(path: Path) -> Path:
     for step in reversed(chain):
         with suppress(FileExistsError):
             step.mkdir(mode=0o700)
-        status = step.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        if not is_private(step):
             raise UnavailableError(
                 f"{step} is not a private directory of yours", hint="remove it, or set XDG_RUNTIME_DIR to one that is"
             )
@@ -239,3 +238,12 @@ def check_format(paths: Paths) -> bool:
             hint="use the newer rootless that made it, or another store with --root",
         )
     return True
+
+
+def is_private(path: Path) -> bool:
+    """Whether `path` is a directory, no link to one, that belongs to the caller and lets nobody else write."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022

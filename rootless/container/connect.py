@@ -131,7 +131,7 @@ def _plug(engine: Engine, container: Container, state: State, wish: Wish) -> Non
 
 
 def _hand_over(container: Container, switch_fd: int, link: int) -> None:
-    connection = control.ask(container.paths, container.id, stream.Joined(), switch_fd, link)
+    connection = control.ask(container, stream.Joined(), switch_fd, link)
     answer = connection.receive()
     connection.close()
     if not isinstance(answer, stream.Done):
@@ -195,7 +195,7 @@ def _change_way_out(engine: Engine, container: Container) -> str:
     has = any(helper.name in OWN for helper in state.network.helpers)
     if choice.leads_out(container.spec, Networks(engine.paths)) == has:
         return ""
-    connection = control.ask(container.paths, container.id, stream.Rewire())
+    connection = control.ask(container, stream.Rewire())
     answer = connection.receive()
     connection.close()
     if isinstance(answer, stream.Done):

@@ -20,7 +20,7 @@ import msgspec
 from .. import atomic, events, locks
 from ..errors import ConflictError, NotFoundError, StoreError
 from ..kernel import cgroup, process
-from ..paths import Paths
+from ..paths import Paths, is_private
 from . import strays
 from .record import Record, Spec, State, decode_record, decode_state, merge, now
 from .state import ALIVE, Event, Status, step
@@ -58,6 +58,16 @@ class Container:
             return
         known = self.record.spec.labels | {"image": self.spec.image, "name": self.name}
         events.emit(self.paths, "container", action, self.id, known | attributes)
+
+    @property
+    def runtime_paths(self) -> Paths:
+        """With the run directory in which its monitor listens: it may have been started in another session than this
+        one, which has a directory of its own (a login has one, cron has none)."""
+        state = self.stored_state()
+        here = state.boot_id == process.boot_id() and state.machine_id == process.machine_id()
+        if here and os.path.isabs(state.run_directory) and is_private(Path(state.run_directory)):
+            return msgspec.structs.replace(self.paths, run=Path(state.run_directory))
+        return self.paths
 
     @property
     def lock_path(self) -> Path:

@@ -35,7 +35,7 @@ def attach(container: Container, *, stdin: bool) -> stream.Connection:
         raise ConflictError("You cannot attach to a paused container, unpause it first")
     if status not in ALIVE:
         raise ConflictError("You cannot attach to a stopped container, start it first")
-    connection = control.attach(container.paths, container.id, stdin=stdin)
+    connection = control.attach(container, stdin=stdin)
     container.emit("attach")
     return connection
 
@@ -72,7 +72,7 @@ def _ask_to_stop(container: Container, number: int, timeout: float) -> stream.Co
     deadline = time.monotonic() + MONITOR_TIMEOUT
     while container.state().status in ALIVE:
         with suppress(ConflictError, TimeoutError):  # nobody listens in this moment
-            connection = control.ask(container.paths, container.id, stream.Stop(number, timeout))
+            connection = control.ask(container, stream.Stop(number, timeout))
             connection.messages.settimeout(MONITOR_TIMEOUT)
             if isinstance(connection.receive(), stream.Done):
                 connection.messages.settimeout(None)
@@ -134,7 +134,7 @@ def unpause(container: Container) -> None:
 
 
 def _ask(container: Container, request: stream.Pause | stream.Unpause) -> None:
-    connection = control.ask(container.paths, container.id, request)
+    connection = control.ask(container, request)
     answer = connection.receive()
     connection.close()
     if isinstance(answer, stream.Refused):
@@ -145,7 +145,7 @@ def wait(container: Container) -> int:
     """Wait for the end of a container; its exit code. One that does not run gives its last one at once."""
     while (state := container.state()).status in ALIVE:
         with suppress(ConflictError):
-            connection = control.ask(container.paths, container.id, stream.Wait())
+            connection = control.ask(container, stream.Wait())
             answer = connection.receive()
             connection.close()
             if isinstance(answer, stream.Exited):

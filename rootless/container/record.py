@@ -211,6 +211,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         oom_killed: in the last run the kernel killed a process of its for want of memory within the limit.
         stopped: somebody asked for the last end; a restart policy then leaves the container alone.
         network: how it is connected; None while it does not run.
+        run_directory: an absolute path: where its monitor listens, and whatever else belongs to the session or the boot
+            in which it was started last; empty before the first start.
     """
 
     status: Status = Status.CREATED
@@ -232,6 +234,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     cgroup: str = ""
     oom_killed: bool = False
     network: Connected | None = None
+    run_directory: str = ""
 
     @property
     def health_status(self) -> str:

@@ -290,7 +290,7 @@ class Containers:
         with self.names.lock():
             # It may have been renamed since the caller, its monitor perhaps, read its record.
             self.names.release(self.names.name_of(container.id) or container.name, container.id)
-        control_directory = self.paths.runtime_of(container.id)
+        control_directory = container.runtime_paths.runtime_of(container.id)
         with suppress(OSError):
             for path in control_directory.iterdir():
                 path.unlink()

@@ -1,6 +1,7 @@
 """The control socket of a container: where commands find its monitor.
 
-It lies in the run directory, which only the caller may enter. A command connects, makes one request, and hears the
+It lies in the run directory of the session that started the container, which only the caller may enter, and which the
+state names: the command may come from another session. A command connects, makes one request, and hears the
 answer on the same connection; `attach` sends the far end of its byte socket along with the request.
 """
 
@@ -11,6 +12,7 @@ import socket
 import time
 from contextlib import suppress
 
+from ..container.container import Container
 from ..errors import ConflictError
 from ..paths import Paths, private_directory, socket_name
 from .stream import AnyMessage, Attach, Connection, Done, Stop, Wait
@@ -44,7 +46,7 @@ def stop_listening(paths: Paths, container_id: str) -> None:
         directory.rmdir()
 
 
-def ask(paths: Paths, container_id: str, request: AnyMessage, *fds: int) -> Connection:
+def ask(container: Container, request: AnyMessage, *fds: int) -> Connection:
     """Connect to the monitor of a running container and make a request. The answer is the caller's to receive.
 
     Raises:
@@ -52,17 +54,17 @@ def ask(paths: Paths, container_id: str, request: AnyMessage, *fds: int) -> Conn
     """
     messages = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        with socket_name(paths.runtime_of(container_id) / SOCKET) as name:
+        with socket_name(container.runtime_paths.runtime_of(container.id) / SOCKET) as name:
             messages.connect(name)
         connection = Connection(messages, messages)
         connection.send(request, *fds)
     except OSError as problem:
         messages.close()
-        raise ConflictError(f"container {container_id[:12]} is not running") from problem
+        raise ConflictError(f"container {container.id[:12]} is not running") from problem
     return connection
 
 
-def attach(paths: Paths, container_id: str, *, stdin: bool) -> Connection:
+def attach(container: Container, *, stdin: bool) -> Connection:
     """Attach to a running container.
 
     Raises:
@@ -71,7 +73,7 @@ def attach(paths: Paths, container_id: str, *, stdin: bool) -> Connection:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         try:
-            connection = ask(paths, container_id, Attach(stdin), theirs.fileno())
+            connection = ask(container, Attach(stdin), theirs.fileno())
         except BaseException:
             ours.close()
             raise

@@ -217,6 +217,7 @@ class _Keeper:
             stopped=False,
             health=Health() if self.container.spec.health is not None else None,
             network=self.networking.connected,
+            run_directory=str(self.paths.run),
         )
 
     def _write(self, state: State, **changes: object) -> None:

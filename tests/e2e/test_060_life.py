@@ -197,6 +197,23 @@ def test_two_attached_at_once_see_the_same(rootless: Rootless) -> None:
     rootless.ok("rm", "shared")
 
 
+def test_commands_of_another_session_reach_the_monitor(rootless: Rootless, tmp_path: Path) -> None:
+    """A login has a run directory of its own, cron and `su` have none: one store, one container, whoever asks."""
+    login, cron = {"XDG_RUNTIME_DIR": str(tmp_path)}, {"XDG_RUNTIME_DIR": ""}
+    assert rootless("run", "-d", "-i", "--name", "both", IMAGE, "head", "-n1", env=login).returncode == 0
+    for words in (("pause", "both"), ("unpause", "both")):
+        done = rootless(*words, env=cron)
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert rootless("attach", "both", stdin=b"heard\n", env=cron).stdout == b"heard\n"
+    for session, other in ((cron, login), (login, cron)):
+        assert rootless("start", "both", env=session).returncode == 0
+        begun = time.monotonic()
+        assert rootless("stop", "-t", "0", "both", env=other).returncode == 0
+        assert time.monotonic() - begun < 5  # or it has waited for a monitor that does not answer
+    rootless.ok("rm", "both")
+    assert list(tmp_path.glob("rootless/*/*/control")) == []
+
+
 def test_attach_to_what_does_not_run(rootless: Rootless) -> None:
     rootless.ok("create", "--name", "off", IMAGE)
     done = rootless("attach", "off")

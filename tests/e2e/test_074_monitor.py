@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rootless.kernel.process import is_running
 from tests.conftest import Rootless
 
 IMAGE = "busybox:latest"
@@ -153,3 +154,19 @@ def test_every_signal(rootless: Rootless) -> None:
         assert rootless.ok("wait", "ear") == "137\n"
     finally:
         rootless.ok("rm", "-f", "ear")
+
+
+def test_a_first_process_that_has_changed_its_ids_has_ended_when_ps_says_so(rootless: Rootless) -> None:
+    """The change takes the order away that it shall die with its monitor (prctl(2)): whoever finds it kills it."""
+    rootless.ok("run", "-d", "--name", "changed", IMAGE, "su", "-s", "/bin/sh", "nobody", "-c", "exec sleep 600")
+    state = json.loads((rootless.paths.names / "changed" / "state.json").read_text())
+    uids = f"/proc/{state['pid']}/status"
+    deadline = time.monotonic() + 10
+    while "Uid:\t0" in (told := Path(uids).read_text()) or f"Uid:\t{os.geteuid()}\t" in told:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(state["monitor"], signal.SIGKILL)
+    while "Exited (137)" not in rootless.ok("ps", "-a", "--filter", "name=changed"):
+        assert time.monotonic() < deadline + 10
+    assert not is_running(state["pid"], state["pid_started"])
+    rootless.ok("rm", "changed")
