@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import threading
 import time
@@ -103,13 +104,14 @@ def test_an_argument_that_nobody_declares(site: Site) -> None:
     assert "[Warning] One or more build-args [a] were not consumed" in said
 
 
-def test_a_hundred_thousand_files_by_name(site: Site) -> None:
-    """Of those that are ignored, nobody asks; a small variant of the test below."""
+def test_many_files(site: Site) -> None:
+    """A small variant of the test below."""
     crowd(site, 2_000)
 
 
 @pytest.mark.long
 def test_a_hundred_thousand_files(site: Site) -> None:
+    faulthandler.dump_traceback_later(1800, exit=True)
     crowd(site, 100_000)
 
 
@@ -121,9 +123,7 @@ def crowd(site: Site, count: int) -> None:
     text = "FROM busybox\nCOPY . /x/\nRUN find /x -type f | wc -l > /count\n"
     site.ok(text)
     assert site.sh("cat /count") == f"{count + 1}\n"
-    started = time.monotonic()
     assert site.ok(text).count("CACHED") == 2
-    assert time.monotonic() - started < 10 + count / 2000
     last_one = site.directory / f"d{(count - 1) // 1000}" / f"f{count - 1}"
     last_one.write_bytes(b"changed")
     assert site.ok(text).count("CACHED") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 from tests.build.made import read
@@ -129,3 +130,22 @@ def test_prune_takes_what_no_image_has(site: Site) -> None:
     site.engine.ok("builder", "prune", "-af")
     after = json.loads(site.engine.ok("system", "df", "--format", "json").splitlines()[-1])
     assert (after["TotalCount"], after["Size"]) == ("0", "0B")
+
+
+def test_builds_at_once_on_one_store(site: Site) -> None:
+    """Four of the same context: none is in another's way, all come to the same, and each has had the cache mount."""
+    site.write(
+        {
+            **FILES,
+            "Dockerfile": f"{DOCKERFILE}RUN --mount=type=cache,id={site.name},target=/c,sharing=locked \\\n"
+            "    n=$(cat /c/n 2>/dev/null || echo 0); sleep 0.1; echo $((n + 1)) > /c/n; cp /c/n /n\n",
+        }
+    )
+    words = site.argv("--no-cache")
+    running = [site.engine.popen(*words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(4)]
+    for process in running:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said.decode()
+    assert site.sh("cat /w/all") == "a\nb\n"
+    site.ok(f"FROM busybox\nRUN --mount=type=cache,id={site.name},target=/c cp /c/n /n\n")
+    assert site.sh("cat /n") == "4\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import signal
@@ -89,6 +90,7 @@ def test_killed_at_any_moment(rootless: Rootless, site: Site) -> None:
 
 @pytest.mark.long
 def test_killed_at_any_of_many_moments(rootless: Rootless, site: Site) -> None:
+    faulthandler.dump_traceback_later(1800, exit=True)
     sweep(rootless, site, 60)
 
 
