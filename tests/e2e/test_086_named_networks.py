@@ -208,6 +208,24 @@ def test_what_can_not_be_had_leaves_nothing(networks: Rootless, words: tuple[str
     assert 'network blue has active endpoints (name:"web"' in in_use.stderr.decode()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--subnet", "10.83.0.128/25"), "Pool overlaps with other one on this address space"),
+        (("--subnet", "10.84.0.0/33"), "invalid CIDR address: 10.84.0.0/33"),
+        (("--subnet", "everywhere"), "invalid CIDR address: everywhere"),
+        (("--subnet", "10.84.0.0/24", "--gateway", "10.85.0.1"), "no matching subnet for gateway 10.85.0.1"),
+        (("--subnet", "127.0.0.0/8"), "these addresses are reserved"),
+    ],
+)
+def test_what_is_no_network_leaves_nothing(networks: Rootless, options: tuple[str, ...], message: str) -> None:
+    networks.ok("network", "create", "--subnet", "10.83.0.0/24", "blue")
+    done = networks("network", "create", *options, "bad")
+    assert done.returncode == 1
+    assert message in done.stderr.decode() and done.stderr.count(b"\n") == 1
+    assert sorted(os.listdir(networks.paths.networks)) == [".lock", "blue.json"]
+
+
 def test_a_killed_monitor_leaves_no_lease(networks: Rootless) -> None:
     networks.ok("network", "create", "--subnet", "10.83.0.0/30", "tiny")
     networks.ok("run", "-d", "--name", "first", "--network", "tiny", IMAGE, "sleep", "60")
