@@ -43,6 +43,7 @@ def connect(engine: Engine, network: Network, container: Container, wish: Wish) 
     Raises:
         ConflictError: it is there already, its mode does not allow it, or the address is taken; in Docker's words.
     """
+    engine = _of_its_session(engine, container)
     kind = container.spec.network.partition(":")[0]
     if kind in WHY_NOT:
         raise ConflictError(WHY_NOT[kind])
@@ -73,6 +74,7 @@ def disconnect(engine: Engine, network: Network, container: Container, *, force:
     Raises:
         ConflictError: it is not there; in Docker's words.
     """
+    engine = _of_its_session(engine, container)
     if not any(known.name == network.name for known in container.spec.net.networks) and not force:
         raise ConflictError(f"container {container.id} is not connected to network {network.name}")
     try:
@@ -84,6 +86,11 @@ def disconnect(engine: Engine, network: Network, container: Container, *, force:
     warning = _change_way_out(engine, container)
     _tell_files(engine, container)
     return warning
+
+
+def _of_its_session(engine: Engine, container: Container) -> Engine:
+    """With the run directory of whose session started the container: its room and its networks' bridges are there."""
+    return msgspec.structs.replace(engine, paths=container.runtime_paths)
 
 
 def forget(engine: Engine, name: str, container: Container) -> bool:

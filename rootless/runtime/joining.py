@@ -137,6 +137,12 @@ def _state(containers: Containers, donor: str, flag: int, spec: Spec, idmap_tag:
             f"cannot join {kind} namespace of container {container.name}: it has another user namespace mapping",
             hint="start both with the same --userns",
         )
+    if (there := container.runtime_paths.run) != containers.paths.run:  # each has a room of its own: no way leads over
+        raise ConflictError(
+            f"cannot join {kind} namespace of container {container.name}: it was started in a session with another "
+            f"run directory, {there}",
+            hint="start both with the same XDG_RUNTIME_DIR, or both without one",
+        )
     return state
 
 

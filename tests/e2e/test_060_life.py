@@ -204,12 +204,12 @@ def test_commands_of_another_session_reach_the_monitor(rootless: Rootless, tmp_p
     for words in (("pause", "both"), ("unpause", "both")):
         done = rootless(*words, env=cron)
         assert (done.returncode, done.stderr) == (0, b"")
+    done = rootless("run", "--rm", "--network", "container:both", IMAGE, "true", env=cron)
+    assert (done.returncode, f"another run directory, {tmp_path}/rootless/" in done.stderr.decode()) == (125, True)
     assert rootless("attach", "both", stdin=b"heard\n", env=cron).stdout == b"heard\n"
     for session, other in ((cron, login), (login, cron)):
         assert rootless("start", "both", env=session).returncode == 0
-        begun = time.monotonic()
         assert rootless("stop", "-t", "0", "both", env=other).returncode == 0
-        assert time.monotonic() - begun < 5  # or it has waited for a monitor that does not answer
     rootless.ok("rm", "both")
     assert list(tmp_path.glob("rootless/*/*/control")) == []
 

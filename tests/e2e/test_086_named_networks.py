@@ -150,6 +150,21 @@ def test_a_running_container_is_connected_and_disconnected(networks: Rootless) -
     assert shown.split()[0] == "connect" and "disconnect" in shown
 
 
+def test_one_of_another_session_is_connected_where_it_runs(networks: Rootless, tmp_path: Path) -> None:
+    """The bridge is in the room of the session that started it, which is found by that session's run directory."""
+    login = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    networks.ok("network", "create", "blue")
+    run = ("run", "-d", "--name", "far", "--network", "bridge", IMAGE, "sh", "-c", SERVE, "far")
+    assert networks(*run, env=login).returncode == 0
+    networks.ok("network", "connect", "blue", "far")
+    script = GET % address(networks, "far", "blue")
+    seen = networks("run", "--rm", "--network", "blue", IMAGE, "sh", "-c", script, env=login)
+    assert seen.stdout.decode().strip() == "far"
+    networks.ok("network", "disconnect", "blue", "far")
+    assert "blue" not in networks.ok("inspect", "far")
+    networks.ok("rm", "-f", "far")
+
+
 def test_one_that_does_not_run_is_connected_at_its_start(networks: Rootless) -> None:
     for name in "blue", "green":
         networks.ok("network", "create", name)
