@@ -30,26 +30,41 @@ def identity(status: os.stat_result) -> Identity:
     return Identity(status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size, status.st_mode)
 
 
-def line(path: bytes, found: Identity | None) -> bytes:
-    """A record: `path` (inside the mount; base64 in `raw` where it is not UTF-8) and the identity, or `gone` for what
-    was taken away by whoever carried a deletion over."""
+class Record(NamedTuple):
+    """One line.
+
+    Attributes:
+        path: inside the mount.
+        found: what was there; None for what was taken away by whoever carried a deletion over.
+        applied: it was brought there by whoever carried a change over, and is not from before the container.
+    """
+
+    path: bytes
+    found: Identity | None
+    applied: bool = False
+
+
+def line(record: Record) -> bytes:
+    """A record as JSON: `path` (base64 in `raw` where it is not UTF-8) and the identity, or `gone`; `applied`."""
     fields: dict[str, object] = {}
     try:
-        fields["path"] = path.decode()
+        fields["path"] = record.path.decode()
     except UnicodeDecodeError:
-        fields["raw"] = base64.b64encode(path).decode()
-    fields |= {"gone": True} if found is None else found._asdict()
+        fields["raw"] = base64.b64encode(record.path).decode()
+    fields |= {"gone": True} if record.found is None else record.found._asdict()
+    if record.applied:
+        fields["applied"] = True
     return json.dumps(fields).encode() + b"\n"
 
 
-def records(lines: list[bytes]) -> Iterator[tuple[bytes, Identity | None]]:
+def records(lines: list[bytes]) -> Iterator[Record]:
     """What whole lines say, in their order; one that a kill has cut off says nothing."""
     for text in lines:
         with suppress(ValueError, KeyError, TypeError):
             fields = json.loads(text)
             path = base64.b64decode(fields["raw"]) if "raw" in fields else fields["path"].encode()
             found = None if fields.get("gone") else Identity(*(int(fields[name]) for name in Identity._fields))
-            yield path, found
+            yield Record(path, found, bool(fields.get("applied")))
 
 
 class Base:
@@ -62,14 +77,18 @@ class Base:
             lines = file.read().split(b"\n")
         if lines.pop():  # a kill in the middle of a line: its change was not made
             os.write(self._fd, b"\n")
-        known = dict(records(lines))
-        self._known = {path for path, found in known.items() if found is not None}
+        self._known: set[bytes] = set()
+        for record in records(lines):
+            if record.found is None:
+                self._known.discard(record.path)
+            elif not record.applied:
+                self._known.add(record.path)
 
     def record(self, path: bytes, status: os.stat_result) -> None:
         """Note what is at `path` below, unless it was noted before; with `sync` on the disk when this returns."""
         if path in self._known:
             return
-        os.write(self._fd, line(path, identity(status)))
+        os.write(self._fd, line(Record(path, identity(status))))
         if self._sync:
             os.fsync(self._fd)
         self._known.add(path)

@@ -235,30 +235,43 @@ class _Applier:
         kind = stat.S_IFMT(wanted.st_mode)
         if kind not in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO):
             raise LeftError("a device can only be made by root")
-        parent, now = self._stack[-1].fd, self._now(step)
+        now = self._now(step)
         if now is None:
             self._require_never(step)
         source = self._source(step, wanted, now)
         remark = "without its set-id bit" if source.mode != stat.S_IMODE(wanted.st_mode) else ""
-        if now is not None:
-            try:
-                self._require_ours(step, now)
-            except LeftError:
-                if not self._is_there(step, source, now):
-                    raise
-                return remark
-        if self._order.dry_run:
+        if now is not None and self._is_settled(step, source, now):
+            self._linked[wanted.st_dev, wanted.st_ino] = step.path
+        elif self._order.dry_run:
             self._require_permission()
-            return remark
-        key = wanted.st_dev, wanted.st_ino
-        first = self._linked.get(key) if wanted.st_nlink > 1 else None
+        else:
+            self._put(step, source, now)
+        return remark
+
+    def _is_settled(self, step: Step, source: Source, now: os.stat_result) -> bool:
+        """Whether the file that the machine has is the container's already; LeftError where it must not be replaced."""
+        if not stat.S_ISDIR(now.st_mode) and self._meanwhile.applied(
+            now
+        ):  # by an `apply` that was killed; the container may have gone on since
+            return self._is_there(step, source, now)
+        try:
+            self._require_ours(step, now)
+        except LeftError:
+            if not self._is_there(step, source, now):
+                raise
+            return True
+        return False
+
+    def _put(self, step: Step, source: Source, now: os.stat_result | None) -> None:
+        parent, status = self._stack[-1].fd, source.status
+        key = status.st_dev, status.st_ino
+        first = self._linked.get(key) if status.st_nlink > 1 else None
         if first is not None:
             self.ground.link(parent, step.name, first, now)
         else:
             self.ground.put(parent, step.name, source, now)
             self._linked[key] = step.path
         self._meanwhile.note(step.path, os.stat(step.name, dir_fd=parent, follow_symlinks=False))
-        return remark
 
     def _directory(self, frame: _Frame, step: Step, *, selected: bool) -> None:
         parent, now = self._stack[-1].fd, self._now(step)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..fuse import base
-from ..fuse.base import Identity
+from ..fuse.base import Identity, Record
 
 NOTES = "base.jsonl"
 SINCE = "since"
@@ -36,11 +36,13 @@ class Meanwhile:
         lines = self._path.read_bytes().split(b"\n")
         if lines.pop():  # cut off by a kill
             os.write(self._fd, b"\n")
-        self._at: dict[bytes, Identity | None] = {}
+        self._records: list[Record] = []
+        self._before: set[bytes] = set()
+        self._applied: set[Identity] = set()
         self._files: set[Identity] = set()
         self._directories: set[tuple[int, int, int]] = set()
-        for path, found in base.records(lines):
-            self._learn(path, found)
+        for record in base.records(lines):
+            self._learn(record)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -56,14 +58,18 @@ class Meanwhile:
         return self.since is not None and found.ctime_ns < self.since
 
     def had(self, path: bytes) -> bool:
-        """Whether it is noted that there was something at `path`, which we have not taken away."""
-        return self._at.get(path) is not None
+        """Whether it is noted that there was something at `path` before the container, which we have not taken away."""
+        return path in self._before
+
+    def applied(self, status: os.stat_result) -> bool:
+        """Whether we have brought what has these attributes."""
+        return base.identity(status) in self._applied
 
     def note(self, path: bytes, status: os.stat_result | None) -> None:
         """Write down that the machine has this at `path` by our doing, or for None that it has nothing there."""
-        found = base.identity(status) if status is not None else None
-        os.write(self._fd, base.line(path, found))
-        self._learn(path, found)
+        record = Record(path, base.identity(status) if status is not None else None, applied=True)
+        os.write(self._fd, base.line(record))
+        self._learn(record)
 
     def forget(self, paths: Iterable[bytes], *, everything: bool) -> None:
         """What is noted of `paths` is settled; a container that changes them once more begins anew.
@@ -73,21 +79,26 @@ class Meanwhile:
         """
         gone = set(paths)
         if everything:
-            kept = []
+            kept: list[Record] = []
         elif self.since is None:
-            kept = [(path, found) for path, found in self._at.items() if path not in gone]
+            kept = [record for record in self._records if record.path not in gone]
         else:
             return  # without these notes our own work would look like somebody else's: `since` stays what it was
         draft = self._path.with_suffix(".new")
-        draft.write_bytes(b"".join(base.line(path, found) for path, found in kept))
+        draft.write_bytes(b"".join(map(base.line, kept)))
         os.rename(draft, self._path)
         if everything:
             self._path.with_name(SINCE).unlink(missing_ok=True)
 
-    def _learn(self, path: bytes, found: Identity | None) -> None:
-        self._at[path] = found
-        if found is None:
+    def _learn(self, record: Record) -> None:
+        self._records.append(record)
+        if record.found is None:
+            self._before.discard(record.path)
             return
-        self._files.add(found)
-        if stat.S_ISDIR(found.mode):
-            self._directories.add((found.dev, found.ino, found.mode))
+        if record.applied:
+            self._applied.add(record.found)
+        else:
+            self._before.add(record.path)
+        self._files.add(record.found)
+        if stat.S_ISDIR(record.found.mode):
+            self._directories.add((record.found.dev, record.found.ino, record.found.mode))

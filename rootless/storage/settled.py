@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -31,7 +32,7 @@ def settle(
     for path in settled:
         _take_out(upper.root, path)
     if not left:
-        _remove_empty(upper.root)
+        _remove_rest(upper)
     return settled, not os.listdir(upper.root)
 
 
@@ -75,18 +76,23 @@ def _parts(path: bytes) -> Iterable[bytes]:
     return [part for part in path.split(b"/") if part]
 
 
-def _remove_empty(root: int) -> None:
-    """Directories that were copied up on the way to something, and have nothing in them any more."""
+def _remove_rest(upper: Layer) -> None:
+    """What is no change by itself: directories that were copied up on the way to something, and marks of deletions that
+    an `apply` which was killed has made real."""
     found: list[tuple[bytes, ...]] = [()]
     for place in found:
-        fd = descend(root, place)
+        fd = descend(upper.root, place)
         try:
-            with os.scandir(fd) as entries:
-                found += [(*place, os.fsencode(e.name)) for e in entries if e.is_dir(follow_symlinks=False)]
+            for name in map(os.fsencode, os.listdir(fd)):
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    found.append((*place, name))
+                elif upper.is_whiteout(fd, name, status):
+                    os.unlink(name, dir_fd=fd)
         finally:
             os.close(fd)
     for *above, name in reversed(found[1:]):
-        fd = descend(root, above)
+        fd = descend(upper.root, above)
         try:
             with suppress(OSError):
                 os.rmdir(name, dir_fd=fd)
