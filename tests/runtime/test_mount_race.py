@@ -7,9 +7,6 @@ that thousands of tries take seconds.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,35 +15,8 @@ import pytest
 from rootless import child
 from rootless.errors import RootlessError
 from rootless.kernel import mount as m
-from rootless.kernel import namespaces as ns
 from rootless.runtime.mountpoint import Root, attach
-
-SWAP = """
-import os, sys
-root, outside = sys.argv[1:]
-os.chdir(root)
-links = [outside, "/", "../../" * 20 + outside.lstrip("/"), "/proc/1/root" + outside, "/proc/self/cwd"]
-number = 0
-print("ready", flush=True)
-while True:
-    number += 1
-    os.symlink(links[number % len(links)], "link")
-    os.mkdir("dir")
-    for name in "dir", "link":
-        try:
-            os.rename(name, "d/x")
-        except OSError:
-            try:
-                os.rename("d/x", "old")
-                os.rename(name, "d/x")
-            except OSError:
-                pass
-        for left in "old", "link", "dir":
-            try:
-                os.rmdir(left) if not os.path.islink(left) else os.unlink(left)
-            except OSError:
-                pass
-"""
+from tests.swapper import own_namespaces, swapping
 
 
 def race(tmp_path: Path, tries: int) -> tuple[int, int]:
@@ -55,26 +25,14 @@ def race(tmp_path: Path, tries: int) -> tuple[int, int]:
     for directory in root / "d", outside / "x", source:
         directory.mkdir(parents=True)
     (source / "mark").touch()
-    swapper = subprocess.Popen([sys.executable, "-c", SWAP, root, outside], stdout=subprocess.PIPE)
-    assert swapper.stdout is not None
-    swapper.stdout.readline()
-    try:
+    with swapping(root, outside):
         made, refused = child.call(lambda: _mount_often(root, outside, source, tries), "the one that mounts")
-    finally:
-        os.kill(swapper.pid, signal.SIGKILL)
-        swapper.wait()
-        swapper.stdout.close()
     assert os.listdir(outside) == ["x"] and os.listdir(outside / "x") == []
     return made, refused
 
 
 def _mount_often(root: Path, outside: Path, source: Path, tries: int) -> tuple[int, int]:
-    ids = [(name, os.getuid() if name == "uid" else os.getgid()) for name in ("uid", "gid")]
-    ns.unshare(ns.CLONE_NEWUSER | ns.CLONE_NEWNS)
-    Path("/proc/self/setgroups").write_text("deny")
-    for name, number in ids:
-        Path(f"/proc/self/{name}_map").write_text(f"0 {number} 1")
-    m.mount("", "/", "", m.MS_REC | m.MS_PRIVATE)
+    own_namespaces()
     top = Root(os.open(root, os.O_PATH | os.O_DIRECTORY))
     tree = os.open(source, os.O_PATH | os.O_DIRECTORY)
     before = {point for point, _, _ in m.mountinfo()}
