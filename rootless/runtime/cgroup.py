@@ -57,7 +57,7 @@ def find(wanted: frozenset[str], parent: str = "") -> Base | None:
     """The base that gives most of the controllers in `wanted`, the nearest first. None when there is none.
 
     Args:
-        parent: if not empty, this one and no other: a path from the top of the hierarchy, or below the nearest base.
+        parent: if not empty, this one and no other: a path from the top of the hierarchy, or below that base.
     """
     home = kernel.own()
     if home is None:
@@ -79,9 +79,10 @@ def _best(home: Path, wanted: frozenset[str]) -> Base | None:
 def _named(home: Path, parent: str, wanted: frozenset[str]) -> Base | None:
     """A base that somebody names. One below a base of ours is made where it is not there."""
     words = [word for word in parent.split("/") if word not in ("", ".")]
-    start = top(home) if parent.startswith("/") else next(_delegated(home), None)
-    if start is None or not words or ".." in words:
+    best = _best(home, wanted)
+    if not words or ".." in words or (best is None and not parent.startswith("/")):
         return None
+    start = top(home) if parent.startswith("/") or best is None else best.directory
     directory = start.joinpath(*words)
     with suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)

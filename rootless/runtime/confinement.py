@@ -89,6 +89,10 @@ class Confinement:
                 f"{' and '.join(sorted(limits.weighs(resources)))} does not hold: no disk's scheduler regards weights; "
                 "an administrator can run: echo bfq > /sys/block/DISK/queue/scheduler"
             )
+        there = kernel.controllers(path) if (path := self._path()) else frozenset()
+        unknown = frozenset(o for o in missing if limits.controllers_of(frozenset({o}), resources) <= there)
+        found += [f"{option} does not hold: this kernel has no such limit" for option in sorted(unknown)]
+        missing -= unknown
         if missing and (what := limits.complaint(missing, self.idmap)):
             found.append(f"{what}: {explain(limits.controllers_of(missing, resources))}")
         return found

@@ -172,6 +172,11 @@ def test_a_parent_that_is_named(top: Path, monkeypatch: pytest.MonkeyPatch) -> N
     live_in(monkeypatch, home)
     found = cgroup.find(frozenset({"memory"}), "/mine/course")
     assert found is not None and found.directory == top / "mine" / "course"
+    below = cgroup.find(frozenset({"memory"}), "class/one")
+    assert below is None, "what is made here has none of the files that the kernel would give it"
+    make(top / "mine" / "class" / "one", has="memory")
+    below = cgroup.find(frozenset({"memory"}), "class/one")
+    assert below is not None and below.directory == top / "mine" / "class" / "one"
     assert cgroup.find(frozenset(), "/mine/../other") is None
     assert cgroup.find(frozenset(), "/") is None
     not_mine(make(top / "other"))
