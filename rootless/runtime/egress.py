@@ -41,7 +41,7 @@ from .egress_tries import Tries
 PROXY_PORT, DNS_PORT = 3128, 53
 
 MAX_PENDING = 64
-"""Connections that are being made at once; one more is refused."""
+"""Connections that are being made at once; one more is asked for again by the container's kernel, after a second."""
 
 PATIENCE = 30.0
 """Seconds that a container may take to begin with what has been connected for it."""
@@ -159,7 +159,9 @@ class Gate:
         if not to_us and not self.rules.allow(name, target.port):
             self._refuse(packet)
             return
-        flow = self.flows.open(packet.source, target) if self._pending < MAX_PENDING else None
+        if self._pending >= MAX_PENDING and not to_us:
+            return
+        flow = self.flows.open(packet.source, target)
         if flow is None:
             self._refuse(packet, "too many connections")
         elif to_us:

@@ -170,6 +170,13 @@ def test_the_proxy_takes_http_and_connect(containers: Rootless, port: int) -> No
     ]
 
 
+def test_many_connections_at_once(containers: Rootless, port: int) -> None:
+    """More than are made at the same moment: the others come a second later."""
+    start(containers, port)
+    script = f"for i in $(seq 150); do wget -q -O - http://api.test:{port}/host & done | wc -c; wait"
+    assert sh(containers, script).split() == [str(150 * len(f"api.test:{port}"))]
+
+
 def test_who_speaks_nonsense_harms_nobody(containers: Rootless, port: int) -> None:
     start(containers, port)
     for script in (
