@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from ..fuse.host import HostLayer
@@ -292,9 +293,9 @@ class _Applier:
         if self._order.dry_run:
             self._require_permission()
             return
-        self.ground.make_directory(parent, step.name, now, lambda made: self._meanwhile.note(step.path, made))
+        tell = partial(self._meanwhile.note, step.path)
+        frame.fd = self.ground.make_directory(parent, step.name, now, tell)
         frame.attributes = attributes
-        frame.fd = self.ground.enter(parent, step.name)
 
     def _take_root(self, step: Step) -> None:
         """The owner or mode of the ground itself."""

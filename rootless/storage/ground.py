@@ -18,12 +18,14 @@ from ..fuse.copyup import copy_data
 from ..fuse.layer import DIRECTORY, Layer, descend
 from ..fuse.metadata import at
 from ..kernel import fs
+from .belonging import LeftError
 from .remove import remove_below
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESOLVE = fs.RESOLVE_BENEATH | fs.RESOLVE_NO_SYMLINKS | fs.RESOLVE_NO_MAGICLINKS
 _CHUNK = 1 << 20
 _ACL = "system.posix_acl_access"
+_IN_THE_WAY = "something else was put in its way meanwhile"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
@@ -84,7 +86,11 @@ class Ground:
                 raise
 
     def put(self, directory: int, name: bytes, source: Source, before: os.stat_result | None) -> None:
-        """Put a copy of `source` in the place of what is there, `before`."""
+        """Put a copy of `source` in the place of what is there, `before`.
+
+        Raises:
+            LeftError: somebody put something else in the draft's place.
+        """
         self._drafted(directory, lambda: self._copy(directory, name, source, before))
         self._publish(directory, name, before)
 
@@ -108,19 +114,34 @@ class Ground:
         name: bytes,
         before: os.stat_result | None,
         tell: Callable[[os.stat_result], None],
-    ) -> None:
-        """Make a directory that only its owner may enter yet.
+    ) -> int:
+        """Make a directory that only its owner may enter yet; a descriptor of it.
 
         Args:
             tell: is given its attributes before it has its place.
+
+        Raises:
+            LeftError: somebody put something else in the draft's place.
         """
+        opened = []
 
         def make() -> None:
             os.mkdir(self.draft, 0o700, dir_fd=directory)
-            tell(os.stat(self.draft, dir_fd=directory, follow_symlinks=False))
+            opened.append(self.enter(directory, self.draft))
+            made = os.fstat(opened[0])
+            # Nobody else could have moved another one of this mode here: it takes writing to its ".." (rename(2)).
+            if made.st_uid != os.geteuid() or made.st_mode & 0o777 != 0o700:
+                raise LeftError(_IN_THE_WAY)
+            tell(made)
 
-        self._drafted(directory, make)
-        self._publish(directory, name, before)
+        try:
+            self._drafted(directory, make)
+            self._publish(directory, name, before)
+        except BaseException:
+            for fd in opened:
+                os.close(fd)
+            raise
+        return opened[0]
 
     def remove(self, directory: int, name: bytes, before: os.stat_result) -> None:
         """Remove a file, or a directory with all that is in it."""
@@ -189,13 +210,11 @@ class Ground:
             os.symlink(source.layer.readlink(source.directory, source.name), self.draft, dir_fd=directory)
         else:
             os.mkfifo(self.draft, 0o600, dir_fd=directory)
-        made = os.stat(self.draft, dir_fd=directory, follow_symlinks=False)
-        if (made.st_uid, made.st_gid) != source.owner:
-            os.chown(self.draft, *source.owner, dir_fd=directory, follow_symlinks=False)
-        if kind != stat.S_IFLNK:
-            os.chmod(self.draft, source.mode, dir_fd=directory)
-        times = source.status.st_atime_ns, source.status.st_mtime_ns
-        os.utime(self.draft, ns=times, dir_fd=directory, follow_symlinks=False)
+        fd = os.open(self.draft, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            _dress_special(fd, kind, source)
+        finally:
+            os.close(fd)
 
     def _copy_regular(self, directory: int, name: bytes, source: Source, before: os.stat_result | None) -> None:
         read = source.layer.open_file(source.directory, source.name, os.O_RDONLY)
@@ -240,6 +259,26 @@ def same_content(source: Source, directory: int, name: bytes) -> bool:
             os.close(other)
     finally:
         os.close(one)
+
+
+def _dress_special(fd: int, kind: int, source: Source) -> None:
+    """Give a link or FIFO that was just made its owner, mode and times.
+
+    Neither can be opened as what was made, as a regular file can: whoever may write in the directory may have put
+    another file there before `fd` was opened. By the descriptor a link is no longer followed (proc_pid_fd(5), O_PATH).
+
+    Raises:
+        LeftError: it is not what was made.
+    """
+    made = os.fstat(fd)
+    if stat.S_IFMT(made.st_mode) != kind or made.st_uid != os.geteuid() or made.st_nlink != 1:
+        raise LeftError(_IN_THE_WAY)
+    here = f"/proc/self/fd/{fd}"
+    if (made.st_uid, made.st_gid) != source.owner:
+        os.chown(here, *source.owner)
+    if kind != stat.S_IFLNK:
+        os.chmod(here, source.mode)
+    os.utime(here, ns=(source.status.st_atime_ns, source.status.st_mtime_ns))
 
 
 def _rename_new(directory: int, old: bytes, new: bytes) -> None:
