@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from typing import BinaryIO, TypeVar
 
 from .. import child, room
-from ..errors import ConflictError, NotFoundError, RootlessError, UsageError
+from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError
 from ..idmap import IdMap
 from ..runtime import bundle, visit
 from ..runtime.sources import Sources
@@ -32,6 +33,7 @@ T = TypeVar("T")
 Inside = Callable[[Callable[[], T]], T]
 
 _CHUNK = 1 << 18
+MAX_DESCRIPTORS = 1 << 16
 _WHAT = "the process that copies"
 _LEAST = 0o777
 """Mode bits of what comes out of a container: a set-user-id program of its making would be one of the caller's."""
@@ -47,6 +49,7 @@ class Copier:
     def __init__(self, container: Container, idmap: IdMap) -> None:
         self._container = container
         self._idmap = idmap
+        _raise_descriptors()
         self.size = 0
 
     def out(self, path: str, destination: str, *, follow: bool = False, keep: bool = False) -> None:
@@ -62,7 +65,9 @@ class Copier:
         """
         _check_output(destination)
         local = copypaths.absolute(destination, os.getcwd())
-        policy = Policy((-1, -1) if not keep or os.geteuid() else None, 0o7777 if keep else _LEAST)
+        given = keep and not os.geteuid()
+        # A program of the container's making, set-uid and owned by the caller, would run as the caller for everybody.
+        policy = Policy(None if given else (-1, -1), 0o7777 if given else 0o1777 if keep else _LEAST)
         with self.read(path, follow=follow) as archive:
             chunks = self._counted(archive)
             head, entry = _first_entry(chunks)
@@ -133,7 +138,7 @@ class Copier:
         if source is None:
             directory, rename = path, None
             if os.path.exists(path) and not os.path.isdir(path):
-                raise UsageError(f'destination "{self._container.name}:{shown}" must be a directory')
+                raise InvalidError(f'destination "{self._container.name}:{shown}" must be a directory')
         else:
             directory, rename = copypaths.target(path, source.top, is_directory=source.is_directory)
         try:
@@ -217,10 +222,17 @@ def _first_entry(chunks: Iterator[bytes]) -> tuple[bytes, th.Entry | None]:
     return head, None
 
 
+def _raise_descriptors() -> None:
+    """As many as may be: a tree is walked with one open for each of its levels, on both sides."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def _check_output(path: str) -> None:
     """Docker's look at a destination on the host, before anything is read."""
     directory = os.path.dirname(os.path.normpath(path))
     if directory and not os.path.exists(directory):
         raise NotFoundError(f'invalid output path: directory "{directory}" does not exist')
     if os.path.exists(path) and not (os.path.isdir(path) or os.path.isfile(path)):
-        raise UsageError(f'invalid output path: "{path}" must be a directory or a regular file')
+        raise InvalidError(f'invalid output path: "{path}" must be a directory or a regular file')

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..errors import ConflictError, NotFoundError, RootlessError, UsageError
+from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError
 from ..storage.extract import Rename
 from ..storage.pack import Place
 
@@ -82,7 +82,7 @@ def target(path: str, top: bytes, *, is_directory: bool) -> Target:
     Raises:
         ConflictError: a directory would go where a file is.
         NotFoundError: a file shall go into a directory that is not there.
-        UsageError: something else than a file or a directory is there.
+        InvalidError: something else than a file or a directory is there.
     """
     found, path = _destination(path)
     if found is not None and stat.S_ISDIR(found.st_mode):
@@ -106,7 +106,7 @@ def _destination(path: str) -> tuple[os.stat_result | None, str]:
             path = posixpath.join(posixpath.dirname(path), os.readlink(path))
         return None, path
     if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
-        raise UsageError(f'"{path}" must be a directory or a regular file')
+        raise InvalidError(f'"{path}" must be a directory or a regular file')
     if not stat.S_ISDIR(found.st_mode) and os.path.islink(path):
         path = os.path.realpath(path)
     return found, path

@@ -16,6 +16,7 @@ from ..kernel import mount as m
 from ..paths import Paths
 from ..storage import drivers
 from ..storage.driver import HOST, LayerStack, StorageDriver
+from ..volumes.options import Device
 from . import joining, mounting, rootfs, tmpfs
 from .joining import Sharing
 from .kernelfs import Kernel
@@ -57,7 +58,7 @@ def assemble(
     debug: bool,
     cgroup: str = "",
     first: bool = False,
-    devices: dict[str, str] | None = None,
+    devices: dict[str, Device] | None = None,
 ) -> Bundle:
     """Look everything up that a start of `container` needs, and decide what is to be decided.
 
@@ -120,7 +121,7 @@ def plan(
     borrowed: frozenset[str] = frozenset(),
     *,
     first: bool = False,
-    devices: dict[str, str] | None = None,
+    devices: dict[str, Device] | None = None,
 ) -> tuple[rootfs.Operation, ...]:
     """The mounts of a container, in order.
 
@@ -159,7 +160,7 @@ def plan(
 
 
 def files_plan(
-    record: Record, idmap: IdMap, devices: dict[str, str], *, first: bool = False
+    record: Record, idmap: IdMap, devices: dict[str, Device], *, first: bool = False
 ) -> tuple[rootfs.Operation, ...]:
     """What has files of its own in a container that does not run: volumes, binds, what the engine writes for it. A
     tmpfs would be gone with whoever looks.

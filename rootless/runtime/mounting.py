@@ -22,6 +22,7 @@ from ..idmap import IdMap
 from ..kernel import fs
 from ..kernel import mount as m
 from ..volumes import fill
+from ..volumes.options import Device
 from .mountpoint import MountPoint, Root, attach_tree, open_inside
 from .ownership import Giver
 from .rootfs import Bind, Operation
@@ -76,7 +77,7 @@ class Host(msgspec.Struct, frozen=True):
         mount = self.mount
         with self._tree(root) as tree:
             if self.giver is not None:
-                self.giver.give(tree, root)
+                self.giver.give(tree, root, self.source)
             try:
                 attach_tree(
                     tree,
@@ -168,7 +169,7 @@ class Overlay(msgspec.Struct, frozen=True):
         """Above the overlay: what belongs to the caller on the machine stays as it is."""
         assert self.giver is not None
         with MountPoint(root, self.mount.target) as point:
-            self.giver.give(point.fd, root)
+            self.giver.give(point.fd, root, self.mount.source)
             if self.mount.read_only:
                 m.mount_setattr(point.fd, "", m.AT_EMPTY_PATH, m.MOUNT_ATTR_RDONLY)
 
@@ -243,7 +244,7 @@ def fills(record: Record, *, first: bool) -> list[Operation]:
     return [Fill(name, f"volumes/{name}", tuple(found)) for name, found in sorted(targets.items())]
 
 
-def by_depth(record: Record, idmap: IdMap, own: Iterable[Bind], devices: dict[str, str]) -> list[Operation]:
+def by_depth(record: Record, idmap: IdMap, own: Iterable[Bind], devices: dict[str, Device]) -> list[Operation]:
     """The mounts that were asked for, and those of the engine's `own` that they leave room for.
 
     Args:
@@ -263,14 +264,18 @@ def depth(target: str) -> int:
     return len([part for part in target.split("/") if part])
 
 
-def _operation(record: Record, idmap: IdMap, number: int, mount: Mount, devices: dict[str, str]) -> Operation:
+def _operation(record: Record, idmap: IdMap, number: int, mount: Mount, devices: dict[str, Device]) -> Operation:
     spec = record.spec
     giver = Giver(spec.user, spec.group_add, idmap) if mount.own else None
     match mount.type:
         case "tmpfs":
             return Tmpfs(mount.target, mount.options)
         case "volume":
-            return Host(mount, devices.get(mount.source) or f"volumes/{mount.source}/_data", giver)
+            device = devices.get(mount.source)
+            if device is None:
+                return Host(mount, f"volumes/{mount.source}/_data", giver)
+            read_only, flags = mount.read_only or device.read_only, (*mount.flags, *device.flags)
+            return Host(msgspec.structs.replace(mount, read_only=read_only, flags=flags), device.path, giver)
         case "overlay":
             own = f"containers/{record.id}/overlays/{number}"
             return Overlay(mount, mount.upper or f"{own}/upper", mount.work or f"{own}/work", giver)

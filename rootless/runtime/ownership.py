@@ -21,9 +21,12 @@ class Giver(msgspec.Struct, frozen=True):
     group_add: tuple[str, ...]
     idmap: IdMap
 
-    def give(self, source: int, root: Root) -> None:
+    def give(self, source: int, root: Root, shown: str) -> None:
         """chown(2) what is behind the descriptor `source`, and what lies below it. Links are not followed, and what is
         mounted below is left alone.
+
+        Args:
+            shown: how the user calls it.
 
         Raises:
             RootlessError: something belongs to an id that the container has not, and so is not the caller's to give.
@@ -40,7 +43,9 @@ class Giver(msgspec.Struct, frozen=True):
         try:
             _give(source, uid, gid)
         except PermissionError as problem:
-            raise RootlessError(f"{problem.filename} can't be given to {uid}:{gid}: it is not yours") from problem
+            name = os.path.basename(problem.filename or "")
+            what = shown if name == str(source) else f"{name} in {shown}"
+            raise RootlessError(f"{what} can't be given to {uid}:{gid}: it is not yours") from problem
 
 
 def _give(source: int, uid: int, gid: int) -> None:

@@ -15,6 +15,7 @@ from ..container.mounts import Mount, require_source
 from ..errors import InvalidError, NotFoundError
 from ..idmap import IdMap
 from ..kernel.mount import propagation
+from ..volumes.options import Device
 from ..volumes.store import Volumes
 
 
@@ -30,7 +31,7 @@ class Sources:
         self._container, self._idmap = container, idmap
         self._volumes = Volumes(container.paths)
         self._held: dict[str, int] = {}
-        self.devices: dict[str, str] = {}
+        self.devices: dict[str, Device] = {}
         self.warnings: tuple[str, ...] = ()
 
     def prepare(self) -> None:
@@ -49,7 +50,8 @@ class Sources:
                 _require_propagation(mount)
             elif mount.type == "overlay":
                 self._prepare_overlay(number, mount)
-            self.warnings += tuple(locked(mount, self.devices.get(mount.source, mount.source)))
+            device = self.devices.get(mount.source)
+            self.warnings += tuple(locked(mount, device.path if device else mount.source))
 
     def _prepare_volumes(self, mounts: tuple[Mount, ...]) -> None:
         with self._volumes.using():
@@ -57,8 +59,8 @@ class Sources:
             for mount in mounts:
                 if mount.type == "volume":
                     volume = self._volumes.get(mount.source)
-                    if not volume.own_data:
-                        self.devices[volume.name] = str(volume.data)
+                    if volume.device:
+                        self.devices[volume.name] = volume.device
 
     def _prepare_overlay(self, number: int, mount: Mount) -> None:
         require_source(mount)

@@ -9,10 +9,30 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+import msgspec
+
 from ..errors import InvalidError, UnavailableError
 
 _KNOWN = ("device", "o", "size", "type")
 _NEEDS = {"device": ("type",), "type": ("device",), "o": ("device", "type")}
+
+
+_BIND = frozenset({"bind", "rbind"})
+_FORBIDDING = frozenset({"nosuid", "nodev", "noexec"})
+_USUAL = frozenset({"", "rw", "defaults"})
+"""The words of `o` that a mount of a directory can have. What allows more (suid, dev) nobody but root may ask for."""
+
+
+class Device(msgspec.Struct, frozen=True):
+    """A directory of the machine's that a volume stands for.
+
+    Attributes:
+        flags: of `nosuid`, `nodev`, `noexec`.
+    """
+
+    path: str
+    read_only: bool = False
+    flags: tuple[str, ...] = ()
 
 
 def check(options: Mapping[str, str]) -> dict[str, str]:
@@ -41,11 +61,20 @@ def check(options: Mapping[str, str]) -> dict[str, str]:
         )
     if options and not os.path.isabs(options["device"]):
         raise InvalidError(f'invalid device "{options["device"]}": an absolute path is needed')
+    for word in _words(options) - _BIND - _FORBIDDING - _USUAL - {"ro"}:
+        raise InvalidError(
+            f'invalid option "{word}" in o={options["o"]}', hint="there are: bind,ro,nosuid,nodev,noexec"
+        )
     return dict(options)
 
 
-def device(options: Mapping[str, str]) -> str:
-    """The directory of the machine's that a volume of these options stands for; empty when it has its own."""
-    if options.get("type") in ("none", "bind", "") and {"bind", "rbind"} & set(options.get("o", "").split(",")):
-        return options.get("device", "")
-    return ""
+def device(options: Mapping[str, str]) -> Device | None:
+    """What a volume of these options stands for; None when it has a directory of its own."""
+    words = _words(options)
+    if options.get("type") in ("none", "bind", "") and _BIND & words:
+        return Device(options.get("device", ""), "ro" in words, tuple(sorted(_FORBIDDING & words)))
+    return None
+
+
+def _words(options: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(options.get("o", "").split(","))

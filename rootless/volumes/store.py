@@ -53,14 +53,19 @@ class Volume(msgspec.Struct, frozen=True):
     document: Document
 
     @property
+    def device(self) -> local.Device | None:
+        """The directory of the machine's that it stands for; None when it has its own."""
+        return local.device(self.document.options)
+
+    @property
     def data(self) -> Path:
         """What is mounted: the volume's own directory, or the machine's that its options name."""
-        return Path(local.device(self.document.options) or self.directory / DATA)
+        return Path(self.device.path) if self.device else self.directory / DATA
 
     @property
     def own_data(self) -> bool:
         """Whether its content lies in the store."""
-        return not local.device(self.document.options)
+        return self.device is None
 
 
 def validate(name: str) -> str:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import Rootless
 
+IMAGE = "busybox:latest"
+
 
 @pytest.fixture
 def engine(rootless: Rootless) -> Iterator[Rootless]:
@@ -34,3 +36,21 @@ def test_a_directory_of_the_machine_is_the_same_on_both_sides(engine: Rootless, 
     script = "cat /w/there; echo from inside > /w/here"
     assert inside(engine, "-v", f"{tmp_path}:/w", "busybox", "sh", "-c", script) == "from outside"
     assert (tmp_path / "here").read_text() == "from inside\n"
+
+
+def test_the_words_of_a_volumes_options_hold(engine: Rootless, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    device = f"device={tmp_path}"
+    engine.ok("volume", "create", "--opt", "type=none", "--opt", "o=bind,ro,noexec", "--opt", device, "data")
+    assert engine("run", "--rm", "-v", "data:/v", IMAGE, "touch", "/v/x").returncode == 1
+    assert "noexec" in engine.ok("run", "--rm", "-v", "data:/v", IMAGE, "grep", " /v ", "/proc/mounts")
+    assert not list(tmp_path.iterdir())
+    for word in "suid", "uid=5":
+        done = engine("volume", "create", "--opt", "type=none", "--opt", f"o=bind,{word}", "--opt", device, "other")
+        assert (done.returncode, f'invalid option "{word}"' in done.stderr.decode()) == (1, True)
+
+
+def test_what_is_not_the_callers_to_give_is_named_as_the_caller_did(engine: Rootless) -> None:
+    done = engine("run", "--rm", "-v", "/etc:/m:U", "-u", "5", IMAGE, "true")
+    assert done.returncode == 125
+    assert "/etc can't be given to 5:0: it is not yours" in done.stderr.decode()
