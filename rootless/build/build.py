@@ -6,19 +6,18 @@ from collections.abc import Callable
 
 from ..container.engine import Engine
 from ..errors import RootlessError
-from ..image import pins, save, spec
+from ..image import pins, spec
 from ..image.pins import Pin
 from ..image.spec import History
 from ..image.store import Image
-from . import config, events, interpret, layering, outputs
+from . import config, events, interpret
 from .builder import Common
 from .cache import KEYS, Cache
 from .config import COMMENT, Draft
 from .context import Context
-from .copying import Root
+from .destination import STDOUT, Output
 from .events import Tell, Warned
 from .executor import Executor
-from .packing import pass_on
 from .request import Request
 from .scope import BuildArguments, GlobalScope, platforms
 from .stages import Obtain, Planner
@@ -90,6 +89,10 @@ class Build:
 
     def _squash(self, pin: Pin, draft: Draft) -> None:
         """Join the layers that this build has added into one."""
+        from . import layering
+        from .packing import pass_on
+        from .root import Root
+
         fresh = len(draft.layers) - draft.inherited
         if fresh < 2:
             return
@@ -107,14 +110,8 @@ class Build:
 
     def _deliver(self, pin: Pin, draft: Draft) -> Image | None:
         request, output = self._request, self._request.output
-        where = output.destination if output.destination != outputs.STDOUT else "standard output"
-        if output.kind == "local":
-            with events.vertex(self._tell, f"exporting to {where}", "export"):
-                outputs.write_directory(self._engine, draft.layers, output.destination)
-            return None
-        if output.kind == "tar":
-            with events.vertex(self._tell, f"exporting to {where}", "export"):
-                outputs.write_tar(self._engine, draft.layers, output.destination)
+        if output.kind in ("local", "tar"):
+            self._write_files(output, draft)
             return None
         store = self._engine.images
         with events.vertex(self._tell, "exporting to image", "export") as status:
@@ -123,12 +120,26 @@ class Build:
             image = store.assemble(pin, document, [layer.blob for layer in draft.layers], annotations)
             status(f"writing image {image.id} done")
             if output.kind != "image":
-                form: save.Form = "oci-archive" if output.kind == "oci" else "docker-archive"
-                with outputs.opened(output.destination) as sink:
-                    save.write(store, [(image, list(request.names))], sink, form)
+                self._write_archive(output, image)
                 return image
             for name in request.names or (None,):
                 store.announce(image, name)
                 if name is not None:
                     status(f"naming to {name.full} done")
         return image
+
+    def _write_files(self, output: Output, draft: Draft) -> None:
+        from . import outputs
+
+        write = outputs.write_directory if output.kind == "local" else outputs.write_tar
+        where = output.destination if output.destination != STDOUT else "standard output"
+        with events.vertex(self._tell, f"exporting to {where}", "export"):
+            write(self._engine, draft.layers, output.destination)
+
+    def _write_archive(self, output: Output, image: Image) -> None:
+        from ..image import save
+        from . import outputs
+
+        form: save.Form = "oci-archive" if output.kind == "oci" else "docker-archive"
+        with outputs.opened(output.destination) as sink:
+            save.write(self._engine.images, [(image, list(self._request.names))], sink, form)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from ..container.engine import Engine
 from ..errors import RootlessError, UnavailableError
@@ -24,16 +25,18 @@ from . import config, events, instructions, parser
 from .cache import Cache, Known
 from .config import Draft
 from .events import Began, Cached, Ended, Output, Tell
-from .mounts import parse_mount
+from .mounts import SCRIPTS, parse_mount
 from .place import DockerfileError, Place
 from .request import Request
-from .runmounts import SCRIPTS, RunMounts
 from .running import Command, FailedCommand, Runner
 from .scope import GlobalScope, StageScope, platform_text
 from .secrets import Masker
 from .stages import STEPS, Planned
 from .transfer import Chosen, Transfer, make_directory
 from .tree import Tree
+
+if TYPE_CHECKING:
+    from .runmounts import RunMounts
 
 
 class WorkError(Exception):
@@ -239,8 +242,7 @@ class Builder:
                 hint="leave --security out",
             )
         argv, script = self._argv(instruction)
-        expander = self.scope.expander()
-        mounts = RunMounts(self, [parse_mount(text, expander) for text in instruction.mounts], script)
+        mounts = self._mounts(instruction, script)
         variables = self._variables()
         proxies = [f"{name}={value}" for name, value in self.scope.proxies().items()]
         command = Command(
@@ -251,12 +253,29 @@ class Builder:
             network=self._network(instruction.network),
             secrets=tuple(proxies),
         )
-        what = [argv, script, command.env, command.workdir, command.user, command.network, mounts.key()]
+        what = [
+            argv,
+            script,
+            command.env,
+            command.workdir,
+            command.user,
+            command.network,
+            mounts.key() if mounts is not None else [],
+        ]
         platform = platform_text(self.draft.platform)
         key = caching.key("run", self.draft.chain_id, platform, *what, self.common.request.epoch)
         prefix = f"|{len(variables)} {' '.join(variables)} " if variables else ""
         created_by = f"RUN {prefix}{' '.join(argv)} # buildkit"
         self.take(key, number, instruction.text, created_by, lambda: self._execute(command, mounts, number))
+
+    def _mounts(self, instruction: instructions.Run, script: tuple[str, str] | None) -> RunMounts | None:
+        """What is mounted for a RUN; None for nothing."""
+        if not instruction.mounts and script is None:
+            return None
+        from .runmounts import RunMounts
+
+        expander = self.scope.expander()
+        return RunMounts(self, [parse_mount(text, expander) for text in instruction.mounts], script)
 
     def _variables(self) -> list[str]:
         """The arguments that a RUN gets as variables."""
@@ -283,7 +302,7 @@ class Builder:
             return [*self.draft.shell, f"{SCRIPTS}/{first.name}"], (first.name, first.text)
         return [*self.draft.shell, first.text], None
 
-    def _execute(self, command: Command, mounts: RunMounts, number: int) -> Layer:
+    def _execute(self, command: Command, mounts: RunMounts | None, number: int) -> Layer:
         common = self.common
         runner = Runner(common.engine, common.pin)
         masker = Masker(list(common.request.secrets.values()))
@@ -295,16 +314,15 @@ class Builder:
 
         with closing(runner), runner.container(self.draft.layers, command) as container:
             with ExitStack() as held:
-                prepared = mounts.prepare(container, runner.links, held)
-                ready = replace(
-                    command,
-                    secrets=(*command.secrets, *prepared.variables),
-                    operations=tuple(prepared.operations),
-                )
+                if mounts is not None:
+                    prepared = mounts.prepare(container, runner.links, held)
+                    variables, operations = prepared.variables, prepared.operations
+                    command = replace(command, secrets=(*command.secrets, *variables), operations=tuple(operations))
                 try:
-                    runner.execute(container, ready, output)
+                    runner.execute(container, command, output)
                 finally:
                     for stream, data in masker.rest():
                         common.tell(Output(vertex, time.monotonic(), stream, data))
-            mounts.clean(container)
+            if mounts is not None:
+                mounts.clean(container)
             return runner.layer(container, self.draft.layers, common.request.epoch)

@@ -8,57 +8,15 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, TypeVar
 
-from .. import room
-from ..container.engine import Engine
 from ..errors import InvalidError
 from ..idmap import IdMap
-from ..image.store import Layer
 from ..runtime import users
-from ..storage import drivers
-from ..storage.driver import LayerStack
-from ..storage.layers import Layers
-from ..storage.layertar import write_difference, write_root
 from ..storage.tarheader import Attributes
-from ..storage.trees import Reader
-from . import layering
 from .sources import Source
 from .tree import LINKS, Entry, Tree, join, resolve
-from .trees import MergedTree
-
-T = TypeVar("T")
-
-
-class Root:
-    """The root file system of some layers (one at least), to be looked into and read where all of its files may be."""
-
-    def __init__(self, engine: Engine, layers: Sequence[Layer]) -> None:
-        self._engine = engine
-        choice = drivers.choose(engine.driver, engine.paths.store, engine.idmap)
-        links = Layers(engine.paths, engine.idmap).ensure(layering.sources(layers), choice.layer_kind)
-        # There is no writable layer: only what would lie under one is looked at.
-        stack = LayerStack(tuple(links), links[0], "", owners=choice.owners)
-        self._reader = Reader(engine.paths.store, stack, lambda: room.open_room(engine.paths, engine.idmap))
-
-    def call(self, work: Callable[[MergedTree], T]) -> T:
-        """Do `work` in a child, and give back what it returns or raise what it raises."""
-        return self._reader.call(lambda trees: work(MergedTree(trees.below)))
-
-    def stream(self, work: Callable[[MergedTree, BinaryIO], None]) -> AbstractContextManager[BinaryIO]:
-        """Likewise; what it writes is read in the block."""
-        return self._reader.stream(lambda trees, sink: work(MergedTree(trees.below), sink))
-
-    def archive(self) -> AbstractContextManager[BinaryIO]:
-        """All of it as an archive, to be read in the block."""
-        return self._reader.stream(lambda trees, sink: write_root(trees.below, sink))
-
-    def difference(self, fresh: int, epoch: int | None) -> AbstractContextManager[BinaryIO]:
-        """The topmost layers as the archive of one, likewise."""
-        return self._reader.stream(lambda trees, sink: write_difference(trees.below, fresh, sink, epoch))
 
 
 @dataclass(frozen=True)

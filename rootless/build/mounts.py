@@ -25,6 +25,9 @@ _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _WITH_OWNER = ("secret", "ssh", "cache")
 
+SCRIPTS = "/dev/pipes"
+"""Where a here-document with a line `#!` is, as in BuildKit. /dev is in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..image.reference import Reference
 from ..image.spec import Platform
-from .outputs import Output
+from .destination import Output
 from .secrets import Agent, Secret
 
 

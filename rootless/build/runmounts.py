@@ -21,17 +21,14 @@ from ..runtime.rootfs import FileSystem, Operation
 from ..storage.trees import Trees
 from . import sources
 from .cachemounts import CacheMount, CacheMounts
-from .copying import Root
 from .mountplan import File, Layers, Memory, Place
-from .mounts import Mount
+from .mounts import SCRIPTS, Mount
 from .packing import Packer, Rules, pass_on
+from .root import Root
 from .tree import DirectoryTree, Tree
 
 if TYPE_CHECKING:
     from .builder import Builder
-
-SCRIPTS = "/dev/pipes"
-"""Where a here-document with a line `#!` is, as in BuildKit. /dev is in memory."""
 
 
 @dataclass

@@ -18,8 +18,7 @@ from typing import NoReturn
 import msgspec
 
 from .. import room
-from ..container import changed, lifecycle
-from ..container.commit import commit_layer
+from ..container import lifecycle
 from ..container.container import Container
 from ..container.engine import Engine
 from ..container.environment import merge_environment
@@ -176,6 +175,9 @@ class Runner:
 
     def layer(self, container: Container, below: Sequence[Layer], epoch: int | None) -> Layer:
         """The layer that a container's changes are."""
+        from ..container import changed
+        from ..container.commit import commit_layer
+
         reader = changed.reader(container, self._engine.idmap)
         diff_ids = [layer.diff_id for layer in below]
         return commit_layer(self._engine.images, self._pin, reader, diff_ids, latest=epoch)

@@ -16,7 +16,7 @@ from ..image.store import Image, Layer
 from ..storage.tarwriter import Sink
 from . import cache as caching
 from . import layering, modes, packing, sources
-from .copying import Plan, Root, Wish, plan
+from .copying import Plan, Wish, plan
 from .instructions import Add, Copy, Inline
 from .packing import Packer, Rules
 from .sources import Item, Source
@@ -184,6 +184,8 @@ class Transfer:
             raise NotFoundError(
                 f'"/{self._instruction.sources[0].lstrip("/")}": not found', hint="nothing is there yet"
             )
+        from .root import Root
+
         position = self._builder.position
         if position not in self._builder.chosen:
             root = Root(self._common.engine, self._origin)
@@ -191,6 +193,8 @@ class Transfer:
         return self._builder.chosen[position]
 
     def _from_origin(self) -> Layer:
+        from .root import Root
+
         assert self._origin is not None
         chosen = self._in_origin()
         root = Root(self._common.engine, self._origin)
@@ -214,6 +218,8 @@ class Transfer:
             return sink.finish(self._below)
 
     def _plan(self, chosen: Chosen) -> Plan:
+        from .root import Root
+
         engine = self._common.engine
         wish = Wish(
             self._destination, chosen.single(), self._instruction.chown, [each.names for each in chosen.archives]
@@ -319,6 +325,8 @@ class _Pieces(io.RawIOBase):
 
 def make_directory(common: Common, below: Sequence[Layer], path: str, user: str) -> Layer:
     """The layer of WORKDIR: the directory with those above it, whose owner is the stage's user, unless it is there."""
+    from .root import Root
+
     engine = common.engine
     wish = Wish(f"{path}/", owner=user)
     placed = (

@@ -119,7 +119,7 @@ def _request(given: dict[str, Any]) -> Request:
     Raises:
         UsageError, InvalidError: one of them makes no sense.
     """
-    from ..build.outputs import Output, parse_output
+    from ..build.destination import Output, parse_output
     from ..build.request import Request
     from ..build.scope import EPOCH
     from ..build.secrets import parse_agent, parse_secret
