@@ -298,16 +298,20 @@ class _Applier:
         frame.attributes = attributes
 
     def _take_root(self, step: Step) -> None:
-        """The owner or mode of the ground itself."""
-        frame = self._stack[0]
+        """The mode of the ground itself."""
+        assert step.status is not None
+        fd = self._stack[0].fd
+        now = os.fstat(fd)
         if not self._selection(b"/")[0]:
-            return
-        self._plan_attributes(frame, step, os.fstat(frame.fd))
-        if frame.attributes is not None:
-            source, attributes = frame.attributes
-            frame.attributes = None
-            self.ground.finish_directory(frame.fd, source, attributes, self._lower.attributes(frame.fd))
-            self._meanwhile.note(b"/", os.fstat(frame.fd))
+            self.unasked.append(b"/")
+        elif not self._owners.mine(now):
+            self._tell("C", b"/", done=False, remark=OTHERS)
+        elif not self._meanwhile.same(now):
+            self._tell("C", b"/", done=False, remark=_CHANGED)
+        else:
+            if not self._order.dry_run:
+                os.chmod(f"/proc/self/fd/{fd}/.", stat.S_IMODE(step.status.st_mode))
+                self._meanwhile.note(b"/", os.fstat(fd))
             self._tell("C", b"/", done=True)
 
     def _visit(self, fd: int, path: bytes) -> bool:

@@ -118,7 +118,7 @@ class _Walk:
         status = self.trees.upper.descriptor_status(root)
         top = Step("C", b"/", root, b".", status)
         self.stack = [_Frame(top, os.dup(root), self.trees.below.root, False, self._names(root))]
-        if _owner_and_mode(status) != _owner_and_mode(self.trees.below.status(self.trees.below.root)):
+        if self._is_root_changed(status):
             self.stack[0].told = True
             yield top
         try:
@@ -127,6 +127,14 @@ class _Walk:
         finally:
             for frame in self.stack:
                 os.close(frame.fd)
+
+    def _is_root_changed(self, status: os.stat_result) -> bool:
+        """Of a directory of the machine's only the mode: the writable layer over it was made by the container's root,
+        whoever owns what is below."""
+        before = self.trees.below.status(self.trees.below.root)
+        if self.trees.below.live:
+            return stat.S_IMODE(status.st_mode) != stat.S_IMODE(before.st_mode)
+        return _owner_and_mode(status) != _owner_and_mode(before)
 
     def _go_on(self, frame: _Frame) -> Iterator[Step]:
         if self.trees.below.handles.excess:

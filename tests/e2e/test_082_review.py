@@ -325,6 +325,15 @@ def test_what_belongs_to_others_is_left(rootless: Rootless, ground: Path, words:
     rootless.ok("rm", "cc")
 
 
+def test_over_a_directory_of_somebody_else(rootless: Rootless) -> None:
+    """Nothing there is the caller's, and that its owner is another one is no change."""
+    if os.getuid() == 0:
+        pytest.skip("root owns it")
+    rootless.ok("run", "--name", "cc", "-v", "/usr/share:/m:O", IMAGE, "true")
+    assert rootless.ok("diff", "cc") == "A /m\n" and rootless.ok("apply", "cc") == ""
+    rootless.ok("rm", "cc")
+
+
 def wait_for(condition: object) -> None:
     deadline = time.monotonic() + 20
     while not condition():  # type: ignore[operator]
