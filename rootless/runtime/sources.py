@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from .. import atomic
 from ..container import volume_use
 from ..container.container import Container
 from ..container.mounts import Mount, require_source
@@ -72,7 +73,10 @@ class Sources:
             (place / name).mkdir(parents=True, exist_ok=True)
             (place / name).chmod(bits)
             _give_to_root(place / name, self._idmap)
-        (place / "since").write_text(str(time.time_ns()))
+        since = str(time.time_ns()).encode()
+        atomic.write(
+            place / "since", since, tmp=self._container.paths.tmp, durable=not self._container.spec.auto_remove
+        )
 
     def cloned(self, pid: int, namespaces: Mapping[str, int]) -> None:
         """Nothing is to be done yet."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
+from ..errors import StoreError
 from ..fuse import base
 from ..fuse.base import Identity, Record
 
@@ -27,12 +27,13 @@ class Meanwhile:
         """
         Args:
             directory: holds base.jsonl, and for a kernel's overlay `since`: nanoseconds since 1970.
+
+        Raises:
+            StoreError: `since` is no time.
         """
         self._path = directory / NOTES
+        self.since = _read_since(directory / SINCE)
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self.since: int | None = None
-        with suppress(FileNotFoundError):
-            self.since = int((directory / SINCE).read_text())
         lines = self._path.read_bytes().split(b"\n")
         if lines.pop():  # cut off by a kill
             os.write(self._fd, b"\n")
@@ -102,3 +103,16 @@ class Meanwhile:
         self._files.add(record.found)
         if stat.S_ISDIR(record.found.mode):
             self._directories.add((record.found.dev, record.found.ino, record.found.mode))
+
+
+def _read_since(path: Path) -> int | None:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if not text.isdigit():
+        raise StoreError(
+            f"{path} is damaged: it should hold the time of the container's first start",
+            hint="`rootless cp` still takes files out of the container; `rootless discard` lets it begin anew",
+        )
+    return int(text)
