@@ -198,6 +198,8 @@ def kill_command(rootless: Rootless, state: str, words: str, delay: float) -> No
     rootless.ok("ps", "-a")
     rootless("rm", "-f", NAME)
     rootless.ok("run", "--rm", "--name", NAME, IMAGE, "true")
+    # On a busy machine the monitor of the killed command takes its time to see that it is gone.
+    wait_for(lambda: not rootless.remains(), "clearing away", timeout=60)
 
 
 @pytest.mark.parametrize(("state", "words"), AT_REST)
