@@ -104,7 +104,8 @@ def test_the_end_of_the_container_ends_it(rootless: Rootless, running: str) -> N
     process = rootless.popen("exec", running, "sh", "-c", "echo up; exec sleep 600", stdout=subprocess.PIPE)
     assert process.stdout is not None and process.stdout.readline() == b"up\n"
     os.kill(json.loads((rootless.paths.names / running / "state.json").read_text())["pid"], signal.SIGKILL)
-    assert process.wait(timeout=10) == 137
+    process.communicate(timeout=10)
+    assert process.returncode == 137
 
 
 def test_a_terminal_of_its_own(rootless: Rootless, running: str) -> None:
