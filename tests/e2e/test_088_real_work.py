@@ -50,6 +50,7 @@ export HOME=/root
 git config --global user.email x@example.org
 git config --global user.name x
 git config --global gc.auto 0
+git config --global pack.window 2
 cd /usr
 git init --quiet .
 git add --all .
@@ -125,7 +126,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def work(engine: Rootless, script: str, *words: str) -> str:
     """What a script that ends at its first failure prints, in a container on `cow` that is kept as `work`."""
     command = ("run", "--network", "none", "--name", "work", *words, IMAGE, "sh", "-euc", script)
-    done = engine("--storage-driver", "cow", *command, timeout=1800)
+    done = engine("--storage-driver", "cow", *command, timeout=3600)
     assert done.returncode == 0, f"{done.stdout.decode()[-3000:]}\n{done.stderr.decode()[-3000:]}"
     return done.stdout.decode()
 
