@@ -104,13 +104,14 @@ def _beside(work: Callable[[], object], what: str, *, theirs: int, ours: int) ->
         _answer(work, answer)
     os.close(answer)
     os.close(theirs)
-    try:
-        yield
-        told = _read(answers)
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
+    with open(answers, "rb") as file:
+        try:
+            yield
+            told = file.read()
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
     _result(told, os.waitpid(pid, 0)[1], what)
 
 
