@@ -10,15 +10,13 @@ from pathlib import Path
 import msgspec
 
 from .. import atomic
-from ..errors import UnavailableError
 from ..image import pins
 from ..runtime import keeper, launch
 from ..storage import drivers
 from ..storage.driver import HOST, LayerKind
 from ..storage.layers import Layers, LayerSource, let_through
-from ..storage.ownerfile import OVERRIDE
 from ..volumes.store import Volumes
-from . import host, mount_texts, names, sharing, spec, storage_opt, userns, volume_use
+from . import host, mount_texts, names, sharing, spec, storage_opt, userns, volume_use, writable
 from .container import Container, Hold
 from .engine import Engine
 from .mounts import Mount
@@ -151,42 +149,18 @@ def make(engine: Engine, record: Record, state: State) -> tuple[Container, Hold]
 
 
 def _write_files(draft: Path, record: Record, engine: Engine) -> None:
-    owner = (engine.idmap.uids[0].outside, engine.idmap.gids[0].outside)
-    top = engine.paths.store / record.layers[0]
-    mode = top.stat().st_mode & 0o7777
-    for directory, bits in ("upper", mode), ("work", 0o700), ("root", 0o755):
-        (draft / directory).mkdir()
-        (draft / directory).chmod(bits)
-    if record.owners == "owned":
-        _note_owner(draft / "upper", top, mode)
+    writable.make(draft, engine.paths.store / record.layers[0], engine.idmap, owned=record.owners == "owned")
+    (draft / "root").mkdir()
+    (draft / "root").chmod(0o755)
     # Those of the network are written at each start (runtime/networking.py).
     files = {"hosts": "", "hostname": record.spec.hostname + "\n", "resolv.conf": ""}
     for name, text in files.items():
         (draft / name).write_text(text)
         (draft / name).chmod(0o644)
+    owner = (engine.idmap.uids[0].outside, engine.idmap.gids[0].outside)
     if os.geteuid() != owner[0]:  # real root's containers belong to a subordinate id
-        for name in ("upper", "work", *files):
+        for name in files:
             os.chown(draft / name, *owner)
-
-
-def _note_owner(upper: Path, top: Path, mode: int) -> None:
-    """Give the root of an owned writable layer the owner and mode that the layer below says of its own.
-
-    Raises:
-        UnavailableError: the store's file system keeps no such attributes.
-    """
-    try:
-        text = os.getxattr(top, OVERRIDE)
-    except OSError:  # the machine's root says nothing, nor does a layer without attributes: it is root's
-        text = f"0:0:{mode:04o}:dir".encode()
-    try:
-        os.setxattr(upper, OVERRIDE, text)
-    except OSError as problem:
-        kind = drivers.file_system(upper)
-        raise UnavailableError(
-            f"the store lies on {kind}, where owners can't be written down: {(problem.strerror or '').lower()}",
-            hint="name another place for the store with --root",
-        ) from problem
 
 
 def _discard(draft: Path) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import room
-from ..errors import ConflictError, NotFoundError
+from .. import atomic, room
+from ..errors import ConflictError, NotFoundError, StoreError
+from ..fuse.metadata import NOBODY
 from ..idmap import IdMap
 from ..runtime import bundle
 from ..storage import apply as applying
@@ -23,9 +25,9 @@ from ..storage.apply import Order, Outcome
 from ..storage.diff import MADE, Change
 from ..storage.driver import HOST, LayerStack
 from ..storage.meanwhile import NOTES, SINCE, Meanwhile
-from ..storage.remove import remove_tree
-from ..storage.trees import Reader
-from . import changed
+from ..storage.remove import exchange, remove_below, remove_tree
+from ..storage.trees import Reader, Trees
+from . import changed, writable
 from .container import Container
 from .mounts import Mount
 from .state import ALIVE
@@ -155,12 +157,54 @@ def discard(container: Container, idmap: IdMap) -> None:
     paths = container.paths
     with _resting(container, "discard the changes of"):
         for area in _require_some(container, idmap):
-            for part in area.stack.upper, area.stack.work:
-                directory = paths.store / part
-                for name in os.listdir(directory):
-                    remove_tree(directory / name, lambda: room.open_room(paths, idmap))
+            if os.path.isabs(area.stack.upper):
+                _reader(container, idmap, area).call(_empty)
+                work = Path(area.stack.work)
+                for name in os.listdir(work):
+                    remove_tree(work / name, lambda: room.open_room(paths, idmap))
+            else:
+                _renew(container, idmap, area)
             (area.notes / NOTES).unlink(missing_ok=True)
             (area.notes / SINCE).unlink(missing_ok=True)
+
+
+def _empty(trees: Trees) -> None:
+    """Empty a directory of the caller's own that was a writable layer; it gets owner and mode of what lies below.
+
+    To be called by a process that may read both (`Reader.call`).
+
+    Raises:
+        StoreError: something in it belongs to an id that is not the caller's.
+    """
+    top, below = trees.upper.root, trees.below.status(trees.below.root)
+    try:
+        if NOBODY not in (below.st_uid, below.st_gid):
+            os.fchown(top, below.st_uid, below.st_gid)
+        os.fchmod(top, stat.S_IMODE(below.st_mode))
+        for name in os.listdir(top):
+            try:
+                os.unlink(name, dir_fd=top)
+            except IsADirectoryError:
+                remove_below(top, name)
+    except PermissionError as problem:
+        raise StoreError(
+            f"the writable layer can't be emptied: {problem}", hint="its files belong to ids that are not yours"
+        ) from problem
+
+
+def _renew(container: Container, idmap: IdMap, area: Area) -> None:
+    """Exchange the writable layer for a new one: whatever owner and mode the container has given it, this takes the
+    caller no look into it, and a kill leaves the old one or the new one."""
+    paths = container.paths
+    top = paths.store / area.stack.layers[0]
+    draft = atomic.new_name(paths.tmp, container.id)
+    draft.mkdir(mode=0o700, parents=True)
+    try:
+        writable.make(draft, top if top.is_dir() else Path("/"), idmap, owned=area.stack.owners == "owned")
+        for part, new in (area.stack.upper, "upper"), (area.stack.work, "work"):
+            exchange(paths.store / part, draft / new, lambda: room.open_room(paths, idmap))
+    finally:
+        remove_tree(draft, lambda: room.open_room(paths, idmap))
 
 
 def _reader(container: Container, idmap: IdMap, area: Area) -> Reader:

@@ -107,6 +107,31 @@ def rename(old: Path, new: Path, room: Callable[[], int]) -> None:
         _inside(room, lambda: os.rename(old, new))
 
 
+def exchange(old: Path, new: Path, room: Callable[[], int]) -> None:
+    """Put the directory `new` in the place of `old`, and `old` in that of `new`, in one step.
+
+    Where the file system can't (NFS), a kill may leave neither at `old`. When nothing is at `old`, `new` goes there.
+    """
+
+    def swap() -> None:
+        try:
+            fs.renameat2(fs.AT_FDCWD, os.fsencode(old), fs.AT_FDCWD, os.fsencode(new), fs.RENAME_EXCHANGE)
+        except FileNotFoundError:
+            os.rename(new, old)
+        except OSError as problem:
+            if problem.errno != errno.EINVAL:
+                raise
+            aside = new.with_name(f"{new.name}.old")
+            os.rename(old, aside)
+            os.rename(new, old)
+            os.rename(aside, new)
+
+    try:
+        swap()
+    except PermissionError:
+        _inside(room, swap)
+
+
 def _remove_directory(path: Path, room: Callable[[], int]) -> None:
     parent = os.open(path.parent, _DIRECTORY & ~os.O_NOFOLLOW)
     try:

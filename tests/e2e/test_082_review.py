@@ -246,6 +246,61 @@ def test_discard_throws_everything_away(rootless: Rootless, ground: Path, words:
     rootless.ok("rm", "cc")
 
 
+@pytest.mark.parametrize("spoil", ["chmod 0", "chown 33"])
+def test_discard_of_a_layer_that_its_caller_may_not_enter(
+    rootless: Rootless, ground: Path, words: list[str], spoil: str
+) -> None:
+    """The container may give what it has as its own, the mount or its root, to somebody else."""
+    top = "/" if words[0] == "host" else str(ground)
+    rootless.ok("create", "--name", "cc", *words, "sh", "-c", f"echo x > new && chmod 700 {top} && {spoil} {top}")
+    directory = rootless.root / "containers" / rootless.ok("inspect", "-f", "{{.Id}}", "cc").strip()
+    upper = directory / ("upper" if words[0] == "host" else "overlays/0/upper")
+    first = (
+        attributes(upper) if upper.exists() else (os.getuid(), os.getgid(), stat.S_IMODE(ground.stat().st_mode), b"")
+    )
+    rootless.ok("start", "-a", "cc")
+    assert attributes(upper) != first
+    assert rootless.ok("discard", "cc") == "cc\n"
+    assert attributes(upper) == first and not list(upper.iterdir())
+    assert lines(rootless.ok("diff", "cc"), ground) == []
+    rootless.ok("rm", "cc")
+
+
+def test_discard_empties_the_directory_that_the_caller_gave(rootless: Rootless, tmp_path: Path) -> None:
+    if os.getuid() == 0:
+        pytest.skip("root's containers belong to a subordinate id, which may not write root's files")
+    lower, upper, work = tmp_path / "lower", tmp_path / "upper", tmp_path / "work"
+    for path in lower, upper, work:
+        path.mkdir(mode=0o755)
+    volume = f"{lower}:/m:O,upperdir={upper},workdir={work}"
+    rootless.ok(
+        "run",
+        "--name",
+        "cc",
+        "-v",
+        volume,
+        IMAGE,
+        "sh",
+        "-c",
+        "mkdir -p /m/a/b; echo x > /m/f; chown 33 /m; chmod 0 /m",
+    )
+    inode = upper.stat().st_ino
+    assert rootless.ok("discard", "cc") == "cc\n"
+    assert attributes(upper) == attributes(lower) and upper.stat().st_ino == inode and not list(upper.iterdir())
+    rootless.ok("rm", "cc")
+
+
+def attributes(path: Path) -> tuple[int, int, int, bytes]:
+    """Owner, mode, and those that are written down."""
+    status = path.stat()
+    name = "user.containers.override_stat"
+    try:
+        noted = os.getxattr(path, name)
+    except OSError:
+        noted = b""
+    return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), noted
+
+
 def test_no_link_leads_out(rootless: Rootless, ground: Path, words: list[str], tmp_path: Path) -> None:
     """A directory that has become a link meanwhile is not gone through."""
     outside = tmp_path / "outside"
