@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .. import atomic, room
@@ -20,7 +21,7 @@ from ..fuse.metadata import NOBODY
 from ..idmap import IdMap
 from ..runtime import bundle
 from ..storage import apply as applying
-from ..storage import diff
+from ..storage import diff, drafts
 from ..storage.apply import Order, Outcome
 from ..storage.diff import MADE, Change
 from ..storage.driver import HOST, LayerStack
@@ -28,7 +29,7 @@ from ..storage.meanwhile import NOTES, SINCE, Meanwhile
 from ..storage.remove import exchange, remove_below, remove_tree
 from ..storage.trees import Reader, Trees
 from . import changed, writable
-from .container import Container
+from .container import APPLYING, Container
 from .mounts import Mount
 from .state import ALIVE
 
@@ -117,12 +118,16 @@ def apply(container: Container, idmap: IdMap, only: Sequence[str] = (), *, dry_r
     outcomes: list[Outcome] = []
     with _resting(container, "apply the changes of"):
         living = _require_some(container, idmap)
+        marker = container.directory / APPLYING
+        killed = marker.exists()
+        if not dry_run:
+            marker.touch()
         for area in living:
             inside = [path for path in map(area.inside, only) if path is not None]
             if only and not inside:
                 continue
             order = Order(
-                draft=f".rootless-apply-{container.id[:12]}".encode(),
+                draft=_draft(container),
                 only=tuple(inside),
                 dry_run=dry_run,
                 cross=area.target == "/",
@@ -130,6 +135,8 @@ def apply(container: Container, idmap: IdMap, only: Sequence[str] = (), *, dry_r
             )
             result = _apply_area(container, idmap, area, order)
             outcomes += [outcome._replace(path=area.shown(outcome.path)) for outcome in result.outcomes]
+        if not dry_run and not (killed and only):  # the killed one may have begun elsewhere
+            marker.unlink()
     _require_found(container, only, outcomes)
     return sorted(outcomes, key=lambda outcome: outcome.path)
 
@@ -156,6 +163,7 @@ def discard(container: Container, idmap: IdMap) -> None:
     """
     paths = container.paths
     with _resting(container, "discard the changes of"):
+        sweep(container, idmap)
         for area in _require_some(container, idmap):
             if os.path.isabs(area.stack.upper):
                 _reader(container, idmap, area).call(_empty)
@@ -166,6 +174,21 @@ def discard(container: Container, idmap: IdMap) -> None:
                 _renew(container, idmap, area)
             (area.notes / NOTES).unlink(missing_ok=True)
             (area.notes / SINCE).unlink(missing_ok=True)
+
+
+def sweep(container: Container, idmap: IdMap) -> None:
+    """Take away what an `apply` that was killed has left on the machine. The caller holds the container's lock."""
+    if not (container.directory / APPLYING).exists():
+        return
+    for area in areas(container, idmap):
+        if (container.paths.store / area.stack.layers[0]).is_dir():
+            work = partial(drafts.sweep, draft=_draft(container), cross=area.target == "/")
+            _reader(container, idmap, area).call(work)
+    (container.directory / APPLYING).unlink()
+
+
+def _draft(container: Container) -> bytes:
+    return f".rootless-apply-{container.id[:12]}".encode()
 
 
 def _empty(trees: Trees) -> None:

@@ -132,6 +132,7 @@ def test_nothing_changes_until_apply_and_then_exactly_the_diff(
     assert "D " + str(ground / "gone") in shown and f"A {ground}/new/a/b/c" in shown
 
     applied = rootless.ok("apply", "cc")
+    assert not list(rootless.root.glob("containers/*/applying")), "it was not killed"
     assert lines(applied, ground) == lines(shown, ground), "exactly the diff"
     for name, text in EXPECTED.items():
         path = ground / name
@@ -244,6 +245,25 @@ def test_discard_throws_everything_away(rootless: Rootless, ground: Path, words:
     rootless.ok("start", "-a", "cc")
     assert f"D {ground}/gone" in rootless.ok("diff", "cc"), "it begins anew"
     rootless.ok("rm", "cc")
+
+
+@pytest.mark.parametrize("end", ["discard", "rm"])
+def test_what_a_killed_apply_has_left_goes_with_the_changes(
+    rootless: Rootless, ground: Path, words: list[str], end: str
+) -> None:
+    rootless.ok("run", "--name", "cc", *words, "sh", "-c", "echo x > entered/deep/new; rm -rf gone; echo y > edited")
+    container = rootless.ok("inspect", "-f", "{{.Id}}", "cc").strip()
+    marker = rootless.root / "containers" / container / "applying"
+    marker.touch()
+    rootless.ok("apply", "--only", "edited", "cc")
+    assert marker.exists(), "the rest is not swept yet"
+    draft = f".rootless-apply-{container[:12]}"
+    (ground / draft / "inner").mkdir(parents=True)
+    (ground / "entered" / "deep" / draft).write_text("half of it")
+    rootless.ok(end, "cc")
+    assert not list(ground.rglob(".rootless-apply*")) and not marker.exists()
+    if end == "discard":
+        rootless.ok("rm", "cc")
 
 
 @pytest.mark.parametrize("spoil", ["chmod 0", "chown 33"])
