@@ -117,7 +117,7 @@ def apply(trees: Trees, meanwhile: Meanwhile, order: Order) -> Result:
     applier.ground.flush()
     done = [outcome.path for outcome in applier.outcomes if outcome.done]
     left = [outcome.path for outcome in applier.outcomes if not outcome.done] + applier.unasked
-    settled, empty = settle(trees.upper, done, left, applier.opaque)
+    settled, empty = settle(trees.upper, applier.settled_marks(left) + done, left, applier.opaque)
     return Result(outcomes, settled, empty)
 
 
@@ -134,12 +134,13 @@ class _Applier:
         self.outcomes: list[Outcome] = []
         self.opaque: list[bytes] = []
         self.unasked: list[bytes] = []
+        self.void: list[bytes] = []
 
     def run(self) -> None:
         root = os.dup(self.ground.root)
         self._stack = [_Frame(b"", "C", root, untouched=self._visit(root, b"/"), merged=True)]
         try:
-            for step in walk(self._trees, self._order.made):
+            for step in walk(self._trees, self._order.made, self.void):
                 if step.path == b"/":
                     self._take_root(step)
                     continue
@@ -160,6 +161,12 @@ class _Applier:
         only = self._order.only
         selected = not only or any(path == each or each == b"/" or path.startswith(each + b"/") for each in only)
         return selected, any(each.startswith(path + b"/") for each in only)
+
+    def settled_marks(self, left: list[bytes]) -> list[bytes]:
+        """Deletions that are real already, by an `apply` that was killed perhaps: outside of what is left, which
+        may come back to its place."""
+        kept = set(left)
+        return [path for path in self.void if self._selection(path)[0] and kept.isdisjoint(_and_above(path))]
 
     def _leave(self, path: bytes) -> None:
         """Finish the directories that `path` is not in."""
@@ -441,6 +448,12 @@ class _Applier:
         """The directory that it is in, as it is and as the container sees it."""
         fd = self._stack[-1].fd if self._stack else -1
         return (os.fstat(fd), self._lower.descriptor_status(fd)) if fd >= 0 else None
+
+
+def _and_above(path: bytes) -> Iterator[bytes]:
+    while path:
+        yield path
+        path = path.rpartition(b"/")[0]
 
 
 def _looks(status: os.stat_result) -> tuple[int, int, int]:

@@ -75,16 +75,17 @@ def changes(reader: Reader, made: frozenset[bytes] = MADE, *, root: bool = False
     return sorted(reader.call(listed), key=lambda change: change.path)
 
 
-def walk(trees: Trees, made: frozenset[bytes] = MADE) -> Iterator[Step]:
+def walk(trees: Trees, made: frozenset[bytes] = MADE, void: list[bytes] | None = None) -> Iterator[Step]:
     """Every change, a directory before what is in it, names in the order of their bytes.
 
     Args:
         made: what is no change of the container's as long as it is empty: the engine had to mount something there.
+        void: is given the paths of deletions of what is not there below (any more).
 
     The root is among them when its owner or mode was changed. Sockets are passed over, and so are names that begin
     with `.wh.`, which mean something else in an archive.
     """
-    return _Walk(trees, made).run()
+    return _Walk(trees, made, void if void is not None else []).run()
 
 
 @dataclass
@@ -111,6 +112,7 @@ class _Frame:
 class _Walk:
     trees: Trees
     made: frozenset[bytes]
+    void: list[bytes]
     stack: list[_Frame] = field(default_factory=list)
 
     def run(self) -> Iterator[Step]:
@@ -160,6 +162,8 @@ class _Walk:
         if status is None or upper.is_whiteout(frame.fd, name, status):
             if below is not None:
                 yield from self._tell(Step("D", path, frame.fd, name, None, hidden=frame.hides))
+            elif status is not None:
+                self.void.append(path)
         elif self._is_made(frame.fd, path, below, status):
             frame.made = True
         elif stat.S_ISDIR(status.st_mode):

@@ -85,14 +85,14 @@ def note(top: Path) -> None:
         base.record(os.fsencode("/" + str(path.relative_to(top / "lower"))), path.lstat())
 
 
-def run(top: Path) -> Result:
+def run(top: Path, only: tuple[bytes, ...] = ()) -> Result:
     host = (top / "host").exists()
     upper = open_layer(UPPER, LayerSpec(str(top / "upper"), kind="owned" if host else "mapped"))
     upper.file_whiteouts = host
     below = {1: open_layer(1, LayerSpec(str(top / "lower"), kind="host" if host else "mapped", live=True))}
     trees = Trees(upper, Tree(below, Handles(below, capacity())))
     meanwhile = Meanwhile(top)
-    return apply(trees, meanwhile, Order(draft=b".draft"))
+    return apply(trees, meanwhile, Order(draft=b".draft", only=only))
 
 
 def snapshot(top: Path) -> Snapshot:
@@ -221,3 +221,31 @@ def test_what_changed_after_since_is_left(tmp_path: Path, name: str) -> None:
     assert len(left) == 1 and "was changed on the machine meanwhile" in left[0].remark
     assert (tmp_path / "lower" / name).read_text() == "mine"
     unlock(tmp_path)
+
+
+@pytest.mark.parametrize("only", [(), (b"/entered",)], ids=["a conflict elsewhere", "only this"])
+def test_a_deletion_that_is_real_leaves_the_layer(tmp_path: Path, only: tuple[bytes, ...]) -> None:
+    """A killed `apply` has made it real. It must not stay a change because something else is left as it is: what the
+    user puts in its place later is nobody's conflict."""
+    make(tmp_path)
+    note(tmp_path)
+    (tmp_path / "lower" / "edited").write_text("edited on the machine")
+    (tmp_path / "lower" / "entered" / "deep" / "file").unlink()
+    result = run(tmp_path, only)
+    assert not result.empty
+    assert (tmp_path / "upper" / "edited").exists(), "a conflict, or not asked for"
+    assert not os.path.lexists(tmp_path / "upper" / "entered" / "deep" / "file")
+    assert not os.path.lexists(tmp_path / "upper" / "entered"), "nothing is left of it"
+
+
+def test_a_deletion_in_what_is_left_stays(tmp_path: Path) -> None:
+    """The directory was moved away on the machine, and may come back."""
+    make(tmp_path)
+    note(tmp_path)
+    for name in "entered", "entered/deep":
+        os.setxattr(tmp_path / "upper" / name, "user.overlay.origin", b"copied")
+    (tmp_path / "lower" / "entered").rename(tmp_path / "elsewhere")
+    (tmp_path / "lower" / "another").mkdir()
+    result = run(tmp_path)
+    assert b"/entered" in {outcome.path for outcome in result.outcomes if not outcome.done}
+    assert os.path.lexists(tmp_path / "upper" / "entered" / "deep" / "file")
