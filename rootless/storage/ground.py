@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ..fuse.copyup import copy_data
-from ..fuse.layer import DIRECTORY, Layer, descend
+from ..fuse.layer import DIRECTORY, Layer
 from ..fuse.metadata import at
 from ..kernel import fs
 from .belonging import LeftError
@@ -97,7 +97,7 @@ class Ground:
     def link(self, directory: int, name: bytes, first: bytes, before: os.stat_result | None) -> None:
         """Make another name of the file that was put at the path `first`."""
         *above, last = [part for part in first.split(b"/") if part]
-        found = descend(self.root, above)
+        found = self._descend(above)
         try:
             self._drafted(
                 directory,
@@ -107,6 +107,17 @@ class Ground:
             os.close(found)
         self._publish(directory, name, before)
         self.sweep(directory)  # rename(2) does nothing where both are names of one file already
+
+    def _descend(self, names: Iterable[bytes]) -> int:
+        """A descriptor of the directory that these names lead to. Those above it may be there to be searched only."""
+        found = os.dup(self.root)
+        for name in names:
+            try:
+                below = self.enter(found, name)
+            finally:
+                os.close(found)
+            found = below
+        return found
 
     def make_directory(
         self,
