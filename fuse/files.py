@@ -98,7 +98,10 @@ class Files:
         return self._tree.layers[node.layer].readlink(directory, name)
 
     def setattr(self, node: Node, change: Change) -> os.stat_result:
-        """Change attributes and give all of them back."""
+        """Change attributes and give all of them back. EOPNOTSUPP for a link's mode: chmod(2) would follow it (below,
+        until Linux 6.6), out of the container and as the caller."""
+        if change.mode is not None and node.kind == stat.S_IFLNK:
+            raise error(errno.EOPNOTSUPP)
         if isinstance(node, File):
             self._copyup.file(node, data=change.size != 0)
             if change.size is not None:

@@ -52,11 +52,7 @@ def answering(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
 
 
 class Operations:
-    """The handlers that pyfuse3 calls; `api` is that module, which only the engine imports.
-
-    Attributes:
-        listing_opened: called before an OPENDIR is answered whose listing only this mount can change.
-    """
+    """The handlers that pyfuse3 calls; `api` is that module, which only the engine imports."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
@@ -80,7 +76,6 @@ class Operations:
         self._listings: dict[int, Listing] = {}
         self._next_listing = 1
         self._replies = 0
-        self.listing_opened: Callable[[], None] | None = None
         self._absent = api.EntryAttributes()
         self._absent.st_ino = 0
         self._absent.entry_timeout = SOON if self._tree.live else FOREVER
@@ -202,8 +197,6 @@ class Operations:
         handle = self._next_listing
         self._next_listing += 1
         self._listings[handle] = self.union.opendir(self.union.directory(ino))
-        if self.listing_opened is not None and not self._tree.live:
-            self.listing_opened()
         return handle
 
     @answering

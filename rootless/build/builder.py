@@ -116,7 +116,7 @@ class Builder:
             case image:
                 draft = Draft.of_image(image, platform, caching.keys_of(image))
         draft.ready()
-        scope = StageScope(common.outer, draft.run.env or [])
+        scope = StageScope(common.outer, draft.run.env or [], draft.arguments)
         builder = cls(common, planned, draft, scope, results=results)
         if isinstance(planned.base, Image):
             with events.vertex(common.tell, builder.label(1, f"FROM {planned.base_name}"), builder.vertex(1)):

@@ -32,6 +32,7 @@ class Draft:
         inherited: how many of them, and of the entries of `history`, are the base image's.
         keys: of each layer that a step of a build made, the step's key; empty for others.
         command_set: the stage has had a CMD of its own.
+        arguments: the ARGs declared so far, which a stage that begins with this one has as well.
     """
 
     platform: Platform
@@ -44,6 +45,7 @@ class Draft:
     inherited: int = 0
     inherited_history: int = 0
     command_set: bool = False
+    arguments: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_image(cls, image: Image, platform: Platform, keys: Sequence[str]) -> Draft:
@@ -88,6 +90,7 @@ class Draft:
             os_version=self.os_version,
             inherited=self.inherited,
             inherited_history=self.inherited_history,
+            arguments=dict(self.arguments),
         )
 
     @property

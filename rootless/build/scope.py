@@ -1,8 +1,8 @@
 """The variables of a build: which ARG and ENV are in sight at an instruction, and with which values.
 
 Docker's Dockerfile reference, "ARG": an ARG before the first FROM is for FROM lines, and for those stages that declare
-it again; one in a stage holds from its line to the stage's end; ENV goes before ARG of the same name. Some are there
-without being declared: the proxies everywhere, the platforms in FROM lines.
+it again; one in a stage holds from its line to the stage's end, and in the stages that begin with that one; ENV goes
+before ARG of the same name. Some are there without being declared: the proxies everywhere, the platforms in FROM lines.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ class StageScope:
         environment: the image's.
     """
 
-    def __init__(self, outer: GlobalScope, environment: Sequence[str]) -> None:
+    def __init__(self, outer: GlobalScope, environment: Sequence[str], arguments: dict[str, str] | None = None) -> None:
         self._outer = outer
-        self.arguments: dict[str, str] = {}
+        self.arguments: dict[str, str] = {} if arguments is None else arguments
         self.environment = dict(item.partition("=")[::2] for item in environment)
 
     def declare(self, argument: Argument) -> str | None:

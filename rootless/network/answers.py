@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ MAX_UDP = 1232
 """Bytes of an answer in a datagram, where the asking side takes more than 512: what passes everywhere unfragmented."""
 
 HEADER = 12
+MAX_ADDITIONAL = 4
+"""Records behind a question: OPT (RFC 6891), and room for signatures."""
 """Bytes of a packet's header (RFC 1035, 4.1.1)."""
 
 REVERSE = {4: "in-addr.arpa", 6: "ip6.arpa"}
@@ -224,6 +227,10 @@ def parse_reverse(name: str) -> IPAddress | None:
 
 def read_query(packet: bytes) -> dnslib.DNSRecord | bytes | None:
     """The query in a packet: one question. Else the answer to what it is, or None to what deserves none."""
+    if len(packet) >= HEADER and not packet[2] & 0xF8:  # a query: its counts before its names, each of which costs
+        questions, *others, additional = struct.unpack_from("!HHHH", packet, 4)
+        if questions != 1 or any(others) or additional > MAX_ADDITIONAL:
+            return refuse(packet, dnslib.RCODE.FORMERR)
     try:
         query = dnslib.DNSRecord.parse(packet)
     except (dnslib.DNSError, ValueError, IndexError):

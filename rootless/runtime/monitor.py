@@ -264,7 +264,7 @@ class Monitor:
         answer: stream.AnyMessage = stream.Done()
         try:
             work()
-        except RootlessError as problem:
+        except (OSError, RootlessError) as problem:
             answer = stream.Refused(str(problem))
         with suppress(OSError):
             connection.send(answer)

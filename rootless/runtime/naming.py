@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
+
+from ..errors import RootlessError
 
 if TYPE_CHECKING:
     from ..network.holding import Holding
@@ -34,5 +37,7 @@ async def keep_names(holding: Holding) -> None:
         )
         await trio.sleep(DELAYS[min(attempts, len(DELAYS) - 1)])
         attempts += 1
-        await trio.run_process(holding.revival(), check=False)
-        holding.reconnect()
+        # No process to be had, a run directory that is gone: names are missing, and the container goes on.
+        with suppress(OSError, RootlessError):
+            await trio.run_process(holding.revival(), check=False)
+            holding.reconnect()

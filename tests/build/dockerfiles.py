@@ -114,6 +114,7 @@ WELL: dict[str, Case] = {
         'ARG v=global\nFROM busybox\nRUN echo "<$v>" > /f\nARG v\nRUN echo "<$v>" >> /f\n', has={"f": "<>\n<global>\n"}
     ),
     "arg-scope": Case('FROM busybox AS x\nARG a=1\nFROM busybox\nRUN echo "<$a>" > /f\n', has={"f": "<>\n"}),
+    "arg-inherited": Case('FROM busybox AS x\nARG a=1\nFROM x\nRUN echo "<$a>" > /f\n', has={"f": "<1>\n"}),
     "arg-under-env": Case(
         "FROM busybox\nENV a=env\nARG a=arg\nRUN echo $a > /f\n", ("--build-arg", "a=given"), has={"f": "env\n"}
     ),

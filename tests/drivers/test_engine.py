@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import socket
 import struct
 import subprocess
 import sys
 import time
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,45 +112,6 @@ def test_the_first_byte_comes_soon_after_the_mount(arena: Arena, monkeypatch: py
     while len(times) < 10 and min(times, default=1) >= 0.1:
         times.append(arena.container("cow", work))
     assert min(times) < 0.3, times
-
-
-def test_a_listing_is_asked_for_once(arena: Arena) -> None:
-    """The kernel keeps it until the directory changes; a live layer's it must not keep."""
-    setup(arena)
-    asked = arena.base.parent / "asked"
-    asked.touch()
-    asked.chmod(0o666)
-
-    def config(live: bool) -> server.Config:
-        from rootless.fuse import operations
-
-        plain = operations.Operations.readdir
-
-        async def counting(self: operations.Operations, handle: int, offset: int, token: object) -> None:
-            with asked.open("a") as file:
-                file.write("x")
-            await plain(self, handle, offset, token)
-
-        operations.Operations.readdir = counting  # type: ignore[assignment,method-assign]
-        made = arena.config()
-        return replace(made, lowers=tuple(replace(layer, live=live) for layer in made.lowers))
-
-    def work() -> list[tuple[list[str], int]]:
-        steps = []
-        for change in (lambda: None, lambda: None, lambda: open("dir/new", "x").close(), lambda: os.unlink("dir/a")):
-            before = asked.stat().st_size
-            change()
-            steps.append((sorted(os.listdir("dir")), asked.stat().st_size - before))
-        return steps
-
-    names = [["a", "b", "sub"], ["a", "b", "sub"], ["a", "b", "new", "sub"], ["b", "new", "sub"]]
-    found = arena.container("cow", work, config=partial(config, False))
-    assert [step[0] for step in found] == names
-    assert [step[1] > 0 for step in found] == [True, False, True, True]
-    arena.in_room(lambda: shutil.rmtree("upper/dir"))
-    found = arena.container("cow", work, config=partial(config, True))
-    assert [step[0] for step in found] == names
-    assert all(step[1] > 0 for step in found)
 
 
 def resident(pid: int) -> tuple[int, int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import time
 from pathlib import Path
 
 import dnslib
@@ -16,7 +18,7 @@ from rootless.container.record import Record, Spec
 from rootless.kernel import process
 from rootless.network import answers as module
 from rootless.network import definition, resolv
-from rootless.network.answers import Answers, Forward, parse_reverse
+from rootless.network.answers import Answers, Forward, parse_reverse, read_query, refuse
 from rootless.network.definition import Definition, create
 from rootless.network.dns import is_answer
 from rootless.network.record import Lease
@@ -185,3 +187,14 @@ def test_an_answer_must_fit_its_question() -> None:
     assert not is_answer(b"\0\0" + bytes(good.pack())[2:], b"\1\1" + bytes(packet)[2:])
     assert not is_answer(b"", packet)
     assert module.HEADER == 12
+
+
+def test_what_would_take_long_to_read_is_refused_by_its_counts() -> None:
+    """Five thousand records, their names chains of pointers: seconds of processor time, for one packet."""
+    chain = b"".join(b"\x01a" + (0xC000 | max(12, 12 + 4 * (i - 1))).to_bytes(2) for i in range(300))
+    record = (0xC000 | (12 + 4 * 299)).to_bytes(2) + b"\x00\x01\x00\x01" + bytes(6)
+    for counts in (1, 5000, 0, 0), (1, 0, 5000, 0), (1, 0, 0, 5000), (5000, 0, 0, 0):
+        packet = struct.pack("!HHHHHH", 7, 0x100, *counts) + chain + record * 5000
+        began = time.process_time()
+        assert read_query(packet[:65535]) == refuse(packet, dnslib.RCODE.FORMERR)
+        assert time.process_time() - began < 0.1

@@ -111,6 +111,18 @@ def test_opening_to_write_copies_up_and_keeps_the_number(make: Make, tmp_path: P
     assert file(union, "dir/sub/b").ino == number, "also after the kernel forgot it"
 
 
+def test_the_mode_of_a_link_is_nobodys(make: Make, tmp_path: Path) -> None:
+    """chmod(2) follows a link, here out of the container; until Linux 6.6 also through a descriptor of the link."""
+    outside = tmp_path / "outside"
+    outside.touch(0o600)
+    union = make()
+    link = union.symlink(union.tree.root, b"link", os.fsencode(outside), ME)
+    with pytest.raises(OSError) as caught:
+        union.files.setattr(link, Change(mode=0o4777))
+    assert caught.value.errno == errno.EOPNOTSUPP
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o600
+
+
 def test_a_deleted_file_leaves_a_whiteout_and_a_new_one_replaces_it(make: Make, tmp_path: Path) -> None:
     union = make()
     union.unlink(union.tree.root, b"file")
