@@ -183,6 +183,7 @@ def test_a_parent_that_is_named(top: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert cgroup.find(frozenset(), "/other") is None
 
 
+@unprivileged
 def test_a_scope_is_asked_for_when_a_limit_needs_one(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """systemd moves the process; at the top of its scope it would be in the way, so it goes on to a leaf."""
     session = not_mine(make(top / "session.scope", processes=str(os.getpid())))
