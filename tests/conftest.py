@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,10 +15,11 @@ import pytest
 
 from rootless.idmap import detect
 from rootless.paths import Paths, locate
+from tests.waiting import nothing
 
 CHECKOUT = Path(__file__).parent.parent
-GRACE = 3.0
-"""Seconds in which what a test has ended may still be on its way out."""
+GRACE = 30.0
+"""Seconds in which what a test has ended may still be on its way out, on a busy machine too."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Rootless:
             return []
 
     def remains(self) -> list[str]:
-        """What should not be there between two tests."""
+        """What should not be there between two tests. It may still be on its way out: see `nothing_remains`."""
         found = [f"containers/{name}" for name in self.containers()]
         for directory in self.paths.names, self.paths.tmp:
             if directory.exists():
@@ -84,6 +84,11 @@ class Rootless:
             ]
             found += [str(p) for p in self.paths.rooms.glob("*/*")]
         return found
+
+    def nothing_remains(self) -> None:
+        """Demand that nothing is left, once what was ended has had its time."""
+        left = nothing(self.remains, GRACE)
+        assert not left, "left behind:\n" + "\n".join(left)
 
 
 @pytest.fixture(scope="session")
@@ -117,14 +122,13 @@ def rootless(_store_with_image: Rootless) -> Iterator[Rootless]:
     engine = _store_with_image
     processes, mounts = _processes(), _mounts(engine)
     yield engine
-    deadline = time.monotonic() + GRACE
-    while True:
+
+    def remains() -> list[str]:
         left = engine.remains()
         left += [f"process {key[0]}: {command}" for key, command in _processes().items() if key not in processes]
-        left += [f"mount {line}" for line in _mounts(engine) - mounts]
-        if not left or time.monotonic() > deadline:
-            break
-        time.sleep(0.05)
+        return left + [f"mount {line}" for line in _mounts(engine) - mounts]
+
+    left = nothing(remains, GRACE)
     for name in engine.containers():  # or every test after this one would fail as well
         engine("rm", "-f", name)
     assert not left, "left behind:\n" + "\n".join(left)

@@ -37,7 +37,7 @@ def one_id(tmp_path: Path, busybox_tar: Path) -> Iterator[OneId]:
     engine = OneId(tmp_path / "store", bin=tmp_path / "bin")
     engine.ok("import", "-c", 'CMD ["/bin/sh"]', str(busybox_tar), IMAGE)
     yield engine
-    assert engine.remains() == []
+    engine.nothing_remains()
 
 
 def test_a_container_with_one_id_runs_and_says_once_what_would_give_it_more(one_id: OneId) -> None:

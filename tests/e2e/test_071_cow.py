@@ -23,6 +23,7 @@ import pytest
 
 from rootless.idmap import detect
 from tests.conftest import Rootless
+from tests.waiting import wait_for
 
 IMAGE = "busybox:latest"
 OVERRIDE = "user.containers.override_stat"
@@ -182,7 +183,7 @@ def test_with_one_id_everything_is_roots_and_what_it_truly_is_is_kept(one_id: Ro
     assert os.getxattr(upper / "theirs", OVERRIDE) == b"1000:1001:600:file"
     assert one_id.ok("inspect", "-f", "{{.Driver}}", "one") == "cow\n"
     one_id.ok("rm", "one")
-    assert one_id.remains() == []
+    one_id.nothing_remains()
 
 
 @pytest.fixture
@@ -198,8 +199,7 @@ def on_fuse(unprivileged: None, tmp_path: Path, busybox_tar: Path) -> Iterator[R
     try:
         engine.ok("import", "-c", 'CMD ["/bin/sh"]', str(busybox_tar), IMAGE)
         yield engine
-        assert engine.ok("ps", "-aq") == ""
-        assert engine.remains() == [], "what was open at the removal is gone with the next command"
+        wait_for(lambda: engine.ok("ps", "-aq") == "" and not engine.remains(), "going with the next command", pause=1)
     finally:
         subprocess.run(["fusermount3", "-u", tmp_path / "seen"], check=True)
 
@@ -247,7 +247,7 @@ def test_the_first_thing_that_is_ever_run_may_be_the_machine(tmp_path: Path, hom
     """No image and no store is there yet."""
     engine = Rootless(tmp_path / "new" / "store")
     assert engine.ok("run", "--rm", "host", "cat", "mine") == "mine\n"
-    assert engine.remains() == []
+    engine.nothing_remains()
 
 
 def test_a_sandbox_keeps_its_changes_until_it_is_removed(rootless: Rootless, home: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from rootless.image.store import ImageStore
 from tests.conftest import Rootless
 from tests.images.registries import FakeRegistry
+from tests.waiting import nothing
 
 
 def contents(engine: Rootless) -> dict[str, list[str]]:
@@ -38,7 +39,7 @@ def empty(engine: Rootless) -> None:
     """Remove all images, by the command, and demand that nothing is left."""
     if engine.paths.version.exists() and (images := ImageStore(engine.paths).all()):
         engine.ok("rmi", "-f", *(image.id for image in images))
-    left = {part: names for part, names in contents(engine).items() if names}
+    left = nothing(lambda: [f"{part}/{name}" for part, names in contents(engine).items() for name in names])
     assert not left, f"left behind: {left}"
 
 
