@@ -70,6 +70,13 @@ def send(address: tuple[str, int], data: bytes) -> list[str]:
         return connection.makefile().read().split()
 
 
+def events(rootless: Rootless, name: str) -> str:
+    """What has been told of a container, as lines of JSON. By its id: one of the same name may have been before it."""
+    identity = rootless.ok("inspect", "-f", "{{.Id}}", name).strip()
+    words = ("--since", "10m", "--until", "0s", "--filter", f"container={identity}", "--format", "{{json .}}")
+    return rootless.ok("events", *words)
+
+
 def own_address() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Rootless
-from tests.servers import PYTHON, own_address, port, send, serve, wait_for
+from tests.servers import PYTHON, events, own_address, port, send, serve, wait_for
 
 IMAGE = "busybox:latest"
 
@@ -295,7 +295,7 @@ def test_a_killed_pasta_is_noticed_told_and_replaced(containers: Rootless) -> No
     wait_for(lambda: helper(containers) not in (0, before))
     assert containers.ok("inspect", "-f", "{{.NetworkSettings.Down}}", "web").strip() == ""
     assert send(("127.0.0.1", tcp), b"again")[0] == hashlib.sha256(b"again").hexdigest()
-    told = containers.ok("events", "--since", "1m", "--until", "0s", "--format", "{{json .}}")
+    told = events(containers, "web")
     assert '"reason":"pasta was killed by signal 9"' in told
     assert '"network_up"' in told
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,17 +14,6 @@ from tests.conftest import Rootless
 
 IMAGE = "busybox:latest"
 SERVE = "mkdir -p /www && echo $0 > /www/index.html && exec httpd -f -p 80 -h /www"
-
-
-@pytest.fixture
-def networks(rootless: Rootless) -> Iterator[Rootless]:
-    """The command, with no network before and after."""
-    yield rootless
-    for name in rootless.containers():
-        rootless("rm", "-f", name)
-    for name in rootless.ok("network", "ls", "-q", "--filter", "type=custom").split():
-        rootless.ok("network", "rm", name)
-    assert sorted(os.listdir(rootless.paths.networks)) == [".lock"]
 
 
 def serve(rootless: Rootless, name: str, network: str, *options: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.conftest import Rootless
+from tests.servers import events
 
 IMAGE = "busybox:latest"
 PROXY = "198.18.0.1:3128"
@@ -248,7 +249,7 @@ def test_a_killed_filter_lets_nothing_pass_and_is_replaced(containers: Rootless,
     wait_for(lambda: helper() not in ("", before))
     assert sh(containers, f"wget -q -O - http://api.test:{port}/host") == f"api.test:{port}"
     assert "bad address" in sh(containers, "wget -q -O - http://evil.test/")
-    told = containers.ok("events", "--since", "1m", "--until", "0s", "--format", "{{json .}}")
+    told = events(containers, "web")
     assert '"reason":"egress was killed by signal 9"' in told
 
 
