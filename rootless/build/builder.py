@@ -31,6 +31,7 @@ from .request import Request
 from .running import Command, FailedCommand, Runner
 from .scope import GlobalScope, StageScope, platform_text
 from .secrets import Masker
+from .sources import Source
 from .stages import STEPS, Planned
 from .transfer import Chosen, Transfer, make_directory
 from .tree import Tree
@@ -90,7 +91,7 @@ class Builder:
         step: the number of the last step shown.
         working: whether this process may do what is not known.
         chosen: what each COPY and ADD takes of the context, by its position.
-        bound: the digests of what a RUN binds of the context, by its position and the source.
+        bound: what a RUN binds of the context, by its position and the source.
     """
 
     common: Common
@@ -101,7 +102,7 @@ class Builder:
     step: int = 1
     working: bool = False
     chosen: dict[int, Chosen] = field(default_factory=dict)
-    bound: dict[tuple[int, str], str] = field(default_factory=dict)
+    bound: dict[tuple[int, str], list[Source]] = field(default_factory=dict)
     results: Mapping[int, Draft] = field(default_factory=dict)
 
     @classmethod

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from .. import room
 from ..container import changed
 from ..container.container import Container
-from ..errors import InvalidError, NotFoundError
+from ..errors import InvalidError, NotFoundError, StoreError
 from ..image.store import Image, Layer
 from ..kernel import mount as m
 from ..paths import private_directory
@@ -25,7 +25,7 @@ from .mountplan import File, Layers, Memory, Place
 from .mounts import SCRIPTS, Mount
 from .packing import Packer, Rules, pass_on
 from .root import Root
-from .tree import DirectoryTree, Tree
+from .tree import Tree
 
 if TYPE_CHECKING:
     from .builder import Builder
@@ -112,18 +112,20 @@ class RunMounts:
 
     def _context_digest(self, mount: Mount) -> str:
         """Of the part of the context that is mounted."""
+        return " ".join(sources.digest(source, ids=False) for source in self._bound(mount))
+
+    def _bound(self, mount: Mount) -> list[sources.Source]:
+        """What of the context is mounted, chosen once: what is copied is what stands in the key."""
         memo = self._builder.bound
         place = self._builder.position, mount.source
         if place not in memo:
-            found = self._selected(self._builder.common.files(), mount)
-            memo[place] = " ".join(sources.digest(source, ids=False) for source in found)
+            tree = self._builder.common.files()
+            found = sources.select(
+                tree, [_literal(mount.source or "/")], parents=False, exclude=(), where="the context"
+            )
+            sources.fill(tree, found)
+            memo[place] = found
         return memo[place]
-
-    @staticmethod
-    def _selected(tree: Tree, mount: Mount) -> list[sources.Source]:
-        found = sources.select(tree, [_literal(mount.source or "/")], parents=False, exclude=(), where="the context")
-        sources.fill(tree, found)
-        return found
 
     # --- in the worker -------------------------------------------------------------------------------------------
 
@@ -233,14 +235,21 @@ class RunMounts:
         return Layers(tuple(links(origin)), f"{relative}/merged", target, mount.source, upper, work)
 
     def _bind_context(self, mount: Mount, target: str, place: Path) -> Operation:
-        """The directory itself, where all of it may be seen and nothing written; else a copy."""
-        tree = self._builder.common.files()
-        found = self._selected(tree, mount)
-        if not found:
-            raise NotFoundError(f'"/{mount.source.lstrip("/")}": not found in the context')
-        if isinstance(tree, DirectoryTree) and mount.read_only:
-            return Place(tree.where(found[0].items[0].entry), target, read_only=True)
-        self._fill(place, lambda sink: _pack(tree, found, sink, ids=False))
+        """A copy, of which nothing comes back."""
+        from . import snapshot
+
+        found = self._bound(mount)
+        owner = self._foreign()
+        try:
+            left = snapshot.copy(self._builder.common.files(), found, place, owner)
+        except OSError as problem:
+            raise StoreError(f"the context can't be copied for a RUN: {problem.strerror}") from problem
+        if left:
+            directory = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self._inside(lambda: snapshot.set_attributes(directory, left))
+            finally:
+                os.close(directory)
         inside = "" if found[0].is_directory else found[0].name
         return Place(str(place / inside) if inside else str(place), target, mount.read_only)
 
@@ -276,13 +285,16 @@ class RunMounts:
             finally:
                 os.close(directory)
 
-    def _give(self, *paths: Path) -> None:
-        """Real root's containers belong to a subordinate id."""
+    def _foreign(self) -> tuple[int, int] | None:
+        """(uid, gid) of what a container's root owns; None for the caller's. Real root's has a subordinate id."""
         idmap = self._builder.common.engine.idmap
-        owner, group = idmap.uids[0].outside, idmap.gids[0].outside
-        if os.geteuid() != owner:
+        owner = idmap.uids[0].outside, idmap.gids[0].outside
+        return owner if os.geteuid() != owner[0] else None
+
+    def _give(self, *paths: Path) -> None:
+        if owner := self._foreign():
             for path in paths:
-                os.chown(path, owner, group)
+                os.chown(path, *owner)
 
     def clean(self, container: Container) -> None:
         """Take away what was made in the root file system to mount something there, if it is as it was made."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,7 +11,8 @@ import subprocess
 import tarfile
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -51,6 +53,79 @@ def test_a_bound_file_that_changes_runs_the_command_again(site: Site) -> None:
     assert "CACHED" in site.ok(dockerfile, files={"out": "2"}), "another file, which is not bound"
     assert "CACHED" not in site.ok(dockerfile, files={"in/file": "two"})
     assert site.sh("cat /a") == "two"
+
+
+def test_nothing_of_a_bound_context_leads_out(site: Site) -> None:
+    """Neither a socket, nor a FIFO that somebody outside has open."""
+    (site.directory / "in/deep").mkdir(parents=True)
+    os.mkfifo(site.directory / "in/fifo")
+    outside = os.open(site.directory / "in/fifo", os.O_RDONLY | os.O_NONBLOCK)
+    here = os.open(site.directory / "in/deep", os.O_PATH)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"/proc/self/fd/{here}/socket")  # the path of a socket has 108 bytes
+        site.ok(
+            "FROM busybox\n"
+            "RUN --mount=target=/src,source=in find /src -mindepth 1 > /found; find /src -type s > /sockets; \\\n"
+            "    test ! -p /src/fifo || echo said 1<> /src/fifo\n",
+            files={"in/deep/file": "x"},
+        )
+    try:
+        assert os.read(outside, 100) == b"", "no writer was there"
+    finally:
+        os.close(outside)
+        os.close(here)
+    assert site.sh("sort /found; cat /sockets") == "/src/deep\n/src/deep/file\n/src/fifo\n"
+
+
+def test_a_bound_context_is_what_it_was_when_the_key_was_made(site: Site) -> None:
+    """Somebody writes to it while the command runs: it sees nothing of that, and the next build runs it again."""
+    dockerfile = (
+        f"FROM busybox\nRUN --mount=target=/src --mount=type=cache,id={site.name},target=/c \\\n"
+        "    touch /c/began; until test -e /c/go; do sleep 0.02; done; cat /src/file > /a; ls /src > /names\n"
+    )
+    site.write({"Dockerfile": dockerfile, "file": "one"})
+    running = site.engine.popen(*site.argv(), stderr=subprocess.PIPE)
+    cache = cache_directory(site, site.name)
+    try:
+        wait_until((cache / "began").exists)
+        site.write({"file": "two", "new": ""})
+        (cache / "go").touch()
+    finally:
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 0, said.decode()
+    assert site.sh("cat /a /names") == "oneDockerfile\nfile\n"
+    assert "CACHED" not in site.ok(dockerfile)
+    assert site.sh("cat /a") == "two"
+
+
+def test_a_bound_context_keeps_times_modes_links_and_attributes(site: Site) -> None:
+    site.write({"in/a": "a\n", "in/shut/b": "b\n"})
+    os.link(site.directory / "in/a", site.directory / "in/c")
+    os.symlink("a", site.directory / "in/l")
+    with suppress(OSError):  # a file system without them
+        os.setxattr(site.directory / "in/a", "user.note", b"x")
+    os.chmod(site.directory / "in/a", 0o4751)
+    for name in "a", "shut":
+        os.utime(site.directory / "in" / name, (1234567890, 1234567890))
+    (site.directory / "in/shut").chmod(0o555)
+    script = "cd /src; { stat -c '%n %a %u %h %Y' a c; stat -c '%a %Y' shut; readlink l; cat l shut/b; }"
+    try:
+        said = site.ok(f"FROM busybox\nRUN --mount=target=/src,source=in {script} > /a\n")
+    finally:
+        (site.directory / "in/shut").chmod(0o755)
+    assert site.sh("cat /a") == "a 4751 0 2 1234567890\nc 4751 0 2 1234567890\n555 1234567890\na\na\nb\n", said
+
+
+def cache_directory(site: Site, identity: str) -> Path:
+    """Where the first directory of a cache mount lies."""
+    return site.engine.paths.build_mounts / hashlib.sha256(identity.encode()).hexdigest()[:32] / "data-0"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_stage_is_bound(site: Site) -> None:
