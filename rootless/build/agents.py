@@ -1,9 +1,12 @@
-"""SSH agents for RUN --mount=type=ssh: the caller's own behind a socket of the container's user, or one with keys."""
+"""SSH agents for RUN --mount=type=ssh: the caller's own behind a socket of the container's user, or one with keys.
+
+A RUN may ask an agent for its keys' names and for signatures, and for nothing else: it shall not add keys, remove them or
+lock the caller's agent (draft-ietf-sshm-ssh-agent, section 5; BuildKit's sshprovider lets the same two through).
+"""
 
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -16,7 +19,14 @@ from ..errors import RootlessError, UnavailableError
 from ..kernel import process
 from .secrets import Agent
 
-_CHUNK = 1 << 16
+PASSED = (11, 13)
+"""SSH_AGENTC_REQUEST_IDENTITIES and SSH_AGENTC_SIGN_REQUEST."""
+FAILURE = b"\x05"
+"""SSH_AGENT_FAILURE."""
+LARGEST = 256 << 10
+"""Bytes of a message, as in OpenSSH's agent (AGENT_MAX_LEN)."""
+MOST = 32
+"""Connections at once, each of which takes a process outside of the container's limits; further ones wait."""
 _START = 5.0
 """Seconds that an agent has to open its socket."""
 
@@ -91,34 +101,60 @@ def _wait_for(path: Path, running: subprocess.Popen[bytes]) -> None:
 
 
 def _serve(listener: socket.socket, behind: str) -> NoReturn:
-    """The process that passes everything on, one connection a child."""
+    """The process that takes connections, with a child for each."""
     try:
         process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        running = 0
         while True:
             client, _ = listener.accept()
             if os.fork() == 0:
                 process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
                 with socket.socket(socket.AF_UNIX) as agent:
                     agent.connect(behind)
-                    _relay(client, agent)
+                    relay(client, agent)
                 break
             client.close()
+            running = _reaped(running + 1)
     finally:
         os._exit(0)
 
 
-def _relay(one: socket.socket, other: socket.socket) -> None:
-    """Bytes both ways, until both sides have ended."""
-    ways = {one: other, other: one}
-    while ways:
-        for ready in select.select(list(ways), [], [])[0]:
-            data = ready.recv(_CHUNK)
-            if data:
-                ways[ready].sendall(data)
-            else:
-                with suppress(OSError):
-                    ways[ready].shutdown(socket.SHUT_WR)
-                del ways[ready]
-                break
+def _reaped(running: int) -> int:
+    """How many children run still; waits until there is room for another one."""
+    while running and os.waitpid(-1, os.WNOHANG if running < MOST else 0)[0]:
+        running -= 1
+    return running
+
+
+def relay(client: socket.socket, agent: socket.socket) -> None:
+    """Answer a client's messages, one after the other, until either side ends or sends what is no message."""
+    while (request := _message(client)) is not None:
+        reply: bytes | None = FAILURE
+        if request[0] in PASSED:
+            _send(agent, request)
+            reply = _message(agent)
+        if reply is None:
+            return
+        _send(client, reply)
+
+
+def _message(connection: socket.socket) -> bytes | None:
+    """The next one, without its length; None at the end, and where its length is none that a message has."""
+    length = int.from_bytes(_exactly(connection, 4))
+    if not 1 <= length <= LARGEST:
+        return None
+    data = _exactly(connection, length)
+    return data if len(data) == length else None
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    """So many bytes, or fewer at the end."""
+    data = bytearray()
+    while len(data) < count and (piece := connection.recv(count - len(data))):
+        data += piece
+    return bytes(data)
+
+
+def _send(connection: socket.socket, message: bytes) -> None:
+    connection.sendall(len(message).to_bytes(4) + message)

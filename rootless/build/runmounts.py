@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import posixpath
 from collections.abc import Callable, Sequence
@@ -61,12 +62,13 @@ class RunMounts:
         """
         self._builder, self._script = builder, script
         self._request = builder.common.request
-        self.mounts = [(mount, self._target(mount, number)) for number, mount in enumerate(mounts)]
+        agents = itertools.count()
+        self.mounts = [(mount, self._target(mount, next(agents) if mount.type == "ssh" else 0)) for mount in mounts]
         for mount, _ in self.mounts:
             self._require(mount)
 
     def _target(self, mount: Mount, number: int) -> str:
-        """The absolute target; empty for a secret that becomes a variable only."""
+        """The absolute target; empty for a secret that becomes a variable only. `number` counts agents."""
         target = mount.target
         if not target and mount.type == "secret":
             return "" if mount.env is not None else f"/run/secrets/{posixpath.basename(_secret_id(mount))}"

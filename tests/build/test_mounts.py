@@ -244,7 +244,7 @@ def test_what_is_missing_gets_a_line(site: Site, mount: str, options: tuple[str,
 
 @contextmanager
 def agent(path: Path) -> Iterator[list[bytes]]:
-    """Something like an SSH agent: it tells what it heard."""
+    """Something like an SSH agent: it tells what it heard, and answers with that."""
     heard: list[bytes] = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -255,7 +255,7 @@ def agent(path: Path) -> Iterator[list[bytes]]:
                 while True:
                     with listener.accept()[0] as connection:
                         heard.append(connection.recv(100))
-                        connection.sendall(b"heard " + heard[-1])
+                        connection.sendall(heard[-1])
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -271,12 +271,12 @@ CLIENT = """
 #include <unistd.h>
 int main(int argc, char **argv) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char answer[100];
+    char text[100];
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     strcpy(address.sun_path, argv[1]);
     if (connect(fd, (struct sockaddr *)&address, sizeof address)) return 1;
-    write(fd, argv[2], strlen(argv[2]));
-    return write(1, answer, read(fd, answer, sizeof answer)) < 0;
+    write(fd, text, read(0, text, sizeof text));
+    return write(1, text, read(fd, text, sizeof text)) < 0;
 }
 """
 
@@ -288,15 +288,19 @@ def test_an_agent_is_reached_by_whom_the_mount_names(site: Site, tmp_path: Path)
     subprocess.run(command, input=CLIENT, text=True, check=True)
     dockerfile = (
         "FROM busybox\nCOPY client /bin/\nUSER 7\n"
-        "RUN --mount=type=ssh,uid=7 client $SSH_AUTH_SOCK hello; stat -c %u:%a $SSH_AUTH_SOCK\n"
-        "RUN --mount=type=ssh,id=second,target=/sock,uid=7 test $SSH_AUTH_SOCK = /sock && client /sock there\n"
-        "RUN --mount=type=ssh ! client $SSH_AUTH_SOCK root\n"
+        "RUN --mount=type=tmpfs,target=/t --mount=type=ssh,uid=7 stat -c %u:%a:%n $SSH_AUTH_SOCK; \\\n"
+        "    printf '\\0\\0\\0\\006\\013hello' | client $SSH_AUTH_SOCK; \\\n"
+        "    printf '\\0\\0\\0\\002\\023x' | client $SSH_AUTH_SOCK | od -An -tx1\n"
+        "RUN --mount=type=ssh,id=second,target=/sock,uid=7 \\\n"
+        "    test $SSH_AUTH_SOCK = /sock && printf '\\0\\0\\0\\006\\015there' | client /sock\n"
+        "RUN --mount=type=ssh ! client $SSH_AUTH_SOCK </dev/null\n"
     )
     sockets = tempfile.TemporaryDirectory()  # the path of a socket has 108 bytes
     with sockets, agent(Path(sockets.name, "a")) as heard, agent(Path(sockets.name, "b")) as other:
         said = site.ok(dockerfile, "--ssh", f"default={sockets.name}/a", "--ssh", f"second={sockets.name}/b")
-    assert (heard, other) == ([b"hello"], [b"there"])
-    assert "heard hello" in said and "7:600" in said
+    assert ([m for m in heard if m], other) == ([b"\0\0\0\6\x0bhello"], [b"\0\0\0\6\x0dthere"])
+    assert "hello" in said and "7:600:/run/buildkit/ssh_agent.0\n" in said
+    assert " 00 00 00 01 05\n" in said, "an agent's failure, for what is neither a question nor a signature"
     assert site.sh("ls -A /run /sock 2>/dev/null || true") == "", "mount points go again"
 
 
