@@ -27,7 +27,7 @@ from .config import Draft
 from .events import Began, Cached, Ended, Output, Tell
 from .mounts import SCRIPTS, parse_mount
 from .place import DockerfileError, Place
-from .request import Request
+from .request import NETWORK_HOST, Request
 from .running import Command, FailedCommand, Runner
 from .scope import GlobalScope, StageScope, platform_text
 from .secrets import Masker
@@ -244,6 +244,7 @@ class Builder:
             )
         argv, script = self._argv(instruction)
         mounts = self._mounts(instruction, script)
+        mode = self._mode(instruction.network)
         variables = self._variables()
         proxies = [f"{name}={value}" for name, value in self.scope.proxies().items()]
         command = Command(
@@ -251,7 +252,7 @@ class Builder:
             env=(*(self.draft.run.env or ()), *variables),
             workdir=self.draft.workdir,
             user=self.draft.run.user or "",
-            network=self._network(instruction.network),
+            network=choice.default()[0] if mode == "default" else mode,
             secrets=tuple(proxies),
         )
         what = [
@@ -260,7 +261,7 @@ class Builder:
             command.env,
             command.workdir,
             command.user,
-            command.network,
+            mode,
             mounts.key() if mounts is not None else [],
         ]
         platform = platform_text(self.draft.platform)
@@ -282,10 +283,19 @@ class Builder:
         """The arguments that a RUN gets as variables."""
         return [f"{name}={value}" for name, value in self.scope.visible().items()]
 
-    def _network(self, asked: str) -> str:
-        """What a RUN is connected to, as a container's specification says it."""
-        mode = asked if asked != "default" else self.common.request.network
-        return choice.default()[0] if mode == "default" else mode
+    def _mode(self, asked: str) -> str:
+        """What a RUN is connected to: default, none or host, whatever the machine has for the first.
+
+        Raises:
+            UnavailableError: it asks for the machine's own network, and nobody has allowed that.
+        """
+        request = self.common.request
+        if asked == "host" and request.network != "host" and NETWORK_HOST not in request.allowed:
+            raise UnavailableError(
+                f"{NETWORK_HOST} is not allowed: the Dockerfile asks for this machine's own network",
+                hint=f"--allow {NETWORK_HOST} gives it",
+            )
+        return asked if asked != "default" else request.network
 
     def _argv(self, instruction: instructions.Run) -> tuple[list[str], tuple[str, str] | None]:
         """The command, and the file (name, content) that it is when a here-document begins with `#!`.

@@ -9,6 +9,9 @@ from ..image.spec import Platform
 from .destination import Output
 from .secrets import Agent, Secret
 
+NETWORK_HOST = "network.host"
+"""What `--allow` grants to `RUN --network=host`: BuildKit's name of the entitlement."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -17,6 +20,7 @@ class Request:
     Attributes:
         names: what the image shall be called; empty for no name.
         network: of each RUN that says nothing else.
+        allowed: what an instruction may ask for that not every Dockerfile gets.
         epoch: SOURCE_DATE_EPOCH, in seconds since 1970; None without.
         pull: get the base images even if they are here.
         cache_from: images whose steps may be used.
@@ -28,6 +32,7 @@ class Request:
     labels: dict[str, str] = field(default_factory=dict)
     target: str = ""
     network: str = "default"
+    allowed: frozenset[str] = frozenset()
     epoch: int | None = None
     no_cache: bool = False
     pull: bool = False

@@ -33,6 +33,7 @@ NETWORKS = ("default", "none", "host")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Set metadata for an image")
 @click.option("--target", default="", metavar="STAGE", help="Set the target build stage to build")
 @click.option("--network", default="default", metavar="MODE", help='Set the networking mode of RUN ("default")')
+@click.option("--allow", multiple=True, metavar="ENTITLEMENT", help="Let RUN --network=host have it: network.host")
 @click.option("--no-cache", is_flag=True, help="Do not use cache when building the image")
 @click.option("--pull", is_flag=True, help="Always attempt to pull all referenced images")
 @click.option("-q", "--quiet", is_flag=True, help="Suppress the build output and print image ID on success")
@@ -132,6 +133,8 @@ def _request(given: dict[str, Any]) -> Request:
         raise UsageError(
             f"unsupported network mode {given['network']!r} for a build", hint=f"one of {', '.join(NETWORKS)}"
         )
+    for name in given["allow"]:
+        _check_allowed(name)
     return Request(
         platform=spec.parse_platform(given["platform"]) if given["platform"] else spec.host_platform(),
         names=tuple(_name(text) for text in given["tags"]),
@@ -139,6 +142,7 @@ def _request(given: dict[str, Any]) -> Request:
         labels=_labels(given["labels"]),
         target=given["target"],
         network=given["network"],
+        allowed=frozenset(given["allow"]),
         epoch=_epoch(arguments.get(EPOCH, "")),
         no_cache=given["no_cache"],
         pull=given["pull"],
@@ -148,6 +152,15 @@ def _request(given: dict[str, Any]) -> Request:
         cache_from=given["cache_from"],
         output=parse_output(given["output"]) if given["output"] else Output(),
     )
+
+
+def _check_allowed(name: str) -> None:
+    from ..build.request import NETWORK_HOST
+
+    if name == "security.insecure":
+        raise UsageError(f"{name} can't be allowed", hint="a RUN has all that an unprivileged user can give")
+    if name != NETWORK_HOST:
+        raise UsageError(f"invalid entitlement: {name}", hint=f"there is {NETWORK_HOST}")
 
 
 def _shell(here: Context, failure: StepError) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -160,7 +161,16 @@ WELL: dict[str, Case] = {
     "run-network-none": Case(
         "FROM busybox\nRUN --network=none ls /sys/class/net > /f\n", ("--network", "host"), has={"f": "lo\n"}
     ),
-    "run-network-host": Case("FROM busybox\nRUN --network=host grep -c : /proc/net/dev > /f\n"),
+    "run-network-host": Case(
+        "FROM busybox\nRUN --network=host readlink /proc/self/ns/net > /f\n",
+        ("--allow", "network.host"),
+        has={"f": f"{os.readlink('/proc/self/ns/net')}\n"},
+    ),
+    "run-network-host-as-all": Case(
+        "FROM busybox\nRUN --network=host readlink /proc/self/ns/net > /f\n",
+        ("--network", "host"),
+        has={"f": f"{os.readlink('/proc/self/ns/net')}\n"},
+    ),
     "run-environment": Case(
         "FROM busybox\nENV a=1\nWORKDIR /w\nUSER nobody\nRUN env | sort\nRUN pwd; id -u\n",
         said=(" PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", " a=1", " HOME=/", " /w", " 65534"),
@@ -366,6 +376,10 @@ BADLY: dict[str, Case] = {
     "run-killed": Case("FROM busybox\nRUN sh -c 'kill -9 $$'; exit $?\n", said=("exit code: 137",)),
     "run-user": Case("FROM busybox\nUSER somebody\nRUN true\n", said=("somebody", "3 | >>> RUN true")),
     "run-network": Case("FROM busybox\nRUN --network=lan true\n", said=('invalid network mode "lan"',)),
+    "run-network-host": Case(
+        "FROM busybox\nRUN --network=host true\n",
+        said=("network.host is not allowed", "--allow network.host", "2 | >>> RUN --network=host true"),
+    ),
     "copy-missing": Case("FROM busybox\nCOPY nowhere /\n", said=('"/nowhere": not found', "2 | >>> COPY nowhere /")),
     "copy-ignored": Case(
         "FROM busybox\nCOPY a.txt /\n",
@@ -393,6 +407,8 @@ BADLY: dict[str, Case] = {
     "stopsignal": Case("FROM busybox\nSTOPSIGNAL SIGNOTHING\n", said=("SIGNOTHING",)),
     "argument-form": Case("FROM busybox\n", ("--build-arg", "=x"), said=("invalid build argument",)),
     "network": Case("FROM busybox\n", ("--network", "lan"), said=("lan",)),
+    "allow-insecure": Case("FROM busybox\n", ("--allow", "security.insecure"), said=("security.insecure",)),
+    "allow-form": Case("FROM busybox\n", ("--allow", "lan"), said=("invalid entitlement: lan",)),
     "secret-form": Case("FROM busybox\n", ("--secret", "src=x"), said=("invalid secret",)),
     "output-form": Case("FROM busybox\n", ("-o", "type=nothing"), said=("invalid output type 'nothing'",)),
     "tag": Case("FROM busybox\n", ("-t", "UPPER"), said=("UPPER",)),

@@ -50,6 +50,14 @@ def test_an_argument_counts_where_it_is_declared(site: Site) -> None:
     assert known(site.ok(text, "--build-arg", "v=1")) == 2
 
 
+def test_the_network_counts_as_it_was_asked_for(site: Site) -> None:
+    text = f"FROM busybox\nRUN echo {site.name}; ls /sys/class/net > /net\n"
+    site.ok(text)
+    assert known(site.ok(text)) == 1
+    assert known(site.ok(text, "--network", "host")) == 0
+    assert known(site.ok(text.replace("RUN", "RUN --network=none"), "--network", "host")) == 1, "none is none"
+
+
 def test_a_stage_that_comes_to_the_same_makes_nothing_new_after_it(site: Site) -> None:
     text = (
         "FROM busybox AS make\nCOPY in/a /src\nRUN wc -c < /src > /out && rm /src\n"
