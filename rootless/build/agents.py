@@ -1,7 +1,7 @@
 """SSH agents for RUN --mount=type=ssh: the caller's own behind a socket of the container's user, or one with keys.
 
 A RUN may ask an agent for its keys' names and for signatures, and for nothing else: it shall not add keys, remove
-them or lock the caller's agent (draft-ietf-sshm-ssh-agent, section 5; BuildKit's sshprovider lets the same two through).
+them or lock the caller's agent (draft-ietf-sshm-ssh-agent, section 5; BuildKit's sshprovider lets the same two pass).
 """
 
 from __future__ import annotations
