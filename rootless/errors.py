@@ -38,9 +38,14 @@ class RootlessError(Exception):
         return _rebuild, (type(self), self.__dict__)
 
     def __str__(self) -> str:
-        """The whole line; what is not printable (an odd byte in a file's name) appears as an escape."""
+        """The whole line, printable."""
         text = f"{self.message}; {self.hint}" if self.hint else self.message
-        return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+        return printable(text)
+
+
+def printable(text: str) -> str:
+    """`text` as it may be shown on a terminal: what is not printable, as a control character, appears as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _rebuild(kind: type[RootlessError], state: dict[str, object]) -> RootlessError:

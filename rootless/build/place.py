@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..errors import InvalidError
+from ..errors import InvalidError, printable
 
 _AROUND = 2
 """Lines shown before and after."""
@@ -49,13 +49,12 @@ class Place:
             return ""
         rule = "-" * 20
         shown = range(max(1, self.first - _AROUND), min(len(self.source.lines), self.last + _AROUND) + 1)
-        return "\n".join([str(self), rule, *map(self._shown, shown), rule])
+        return "\n".join([printable(str(self)), rule, *map(self._shown, shown), rule])
 
     def _shown(self, number: int) -> str:
         mark = ">>>" if self.first <= number <= self.last else "   "
         line = self.source.lines[number - 1][:_WIDTH].expandtabs(4)
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-        return f" {number:3d} | {mark} {text}".rstrip()
+        return f" {number:3d} | {mark} {printable(line)}".rstrip()
 
     def error(self, message: str, *, hint: str = "") -> DockerfileError:
         """The error that tells `message` about this place."""

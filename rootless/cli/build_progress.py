@@ -12,6 +12,7 @@ from typing import Protocol, TextIO
 import click
 
 from ..build.events import AnyEvent, Began, Cached, Ended, Output, Status, Warned
+from ..errors import printable
 
 TAIL = 20
 """Lines of a failed command's output that are shown again below everything else."""
@@ -100,7 +101,7 @@ class Vertices:
     def apply(self, event: AnyEvent) -> Vertex | None:
         """Note what an event says; the vertex that it is about."""
         if isinstance(event, Began | Cached) and event.vertex not in self.known:
-            self.known[event.vertex] = Vertex(len(self.known) + 1, event.name, event.at)
+            self.known[event.vertex] = Vertex(len(self.known) + 1, printable(event.name), event.at)
         vertex = self.known.get(event.vertex)
         if vertex is None:
             return None
@@ -108,9 +109,9 @@ class Vertices:
             case Cached(at=at):
                 vertex.cached, vertex.ended = True, at
             case Ended(at=at, error=error, canceled=canceled):
-                vertex.ended, vertex.error, vertex.canceled = at, error, canceled
+                vertex.ended, vertex.error, vertex.canceled = at, printable(error), canceled
             case Status(text=text):
-                vertex.status = text
+                vertex.status = printable(text)
         return vertex
 
     def failed(self, key: str) -> str:
@@ -134,7 +135,7 @@ class Plain:
 
     def __call__(self, event: AnyEvent) -> None:
         if isinstance(event, Warned):
-            click.echo(f"\n{event.text}", file=self._stream)
+            click.echo(f"\n{printable(event.text)}", file=self._stream)
             return
         vertex = self._vertices.apply(event)
         if vertex is None:
@@ -150,8 +151,8 @@ class Plain:
         match event:
             case Output():
                 yield from (f"{at:.3f} {text}" for at, text in vertex.add(event))
-            case Status(text=text):
-                yield text
+            case Status():
+                yield vertex.status
             case Cached():
                 yield "CACHED"
             case Ended(at=at):

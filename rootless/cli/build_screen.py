@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from ..build.events import AnyEvent, Output, Warned
+from ..errors import printable
 from .build_progress import Vertex, Vertices, plain
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Screen:
 
     def __call__(self, event: AnyEvent) -> None:
         if isinstance(event, Warned):
-            self._warnings.append(event.text)
+            self._warnings.append(printable(event.text))
             return
         vertex = self._vertices.apply(event)
         if vertex is None:

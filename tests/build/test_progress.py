@@ -7,6 +7,8 @@ import pty
 import re
 import termios
 
+import pytest
+
 from tests.build.site import Site
 from tests.conftest import Rootless
 
@@ -54,6 +56,23 @@ def test_for_a_pipe(site: Site) -> None:
     assert re.search(r"\n#4 [0-9.]+ line 1\n#4 [0-9.]+ line 2\n", said)
     assert re.search(r"\n#4 DONE [0-9.]+s\n", said)
     assert " ared " in said and "\x1b" not in said
+
+
+WILD = "\x1b[2J\x1b]0;title\x07\x9b31m\u202e"
+
+
+@pytest.mark.parametrize("how", ["plain", "tty", "quiet"])
+def test_no_instruction_plays_with_the_terminal(rootless: Rootless, site: Site, how: str) -> None:
+    """Its text is shown in the steps' names, among the warnings, with what failed, and in the picture of the place."""
+    text = f"FROM busybox\nARG {WILD}a\nRUN true # {WILD}\nRUN echo last; false # {WILD}\n"
+    site.write({"Dockerfile": text})
+    words = ("-q",) if how == "quiet" else ("--progress", how)
+    code, shown = on_a_terminal(rootless, *site.argv(*words, "--build-arg", f"{WILD}b=1"))
+    assert code == 1
+    assert not {"\x07", "\x9b", "\u202e"} & set(shown) and "\x1b[2J" not in shown and "\x1b]0" not in shown
+    assert shown.count(r"\x1b[2J\x1b]0;title\x07\x9b31m\u202e") >= 3, shown
+    said = site.ok("FROM busybox\n", "--build-arg", f"{WILD}b=1")
+    assert r"[\x1b[2J\x1b]0;title\x07\x9b31m\u202eb] were not consumed" in said
 
 
 def test_a_failure_on_a_terminal(rootless: Rootless, site: Site) -> None:
