@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, BinaryIO
 from .. import room
 from ..container import changed
 from ..container.container import Container
-from ..errors import InvalidError, NotFoundError, StoreError
+from ..errors import InvalidError, NotFoundError, StoreError, UnavailableError
 from ..image.store import Image, Layer
 from ..kernel import mount as m
 from ..paths import private_directory
 from ..runtime.rootfs import FileSystem, Operation
 from ..storage.trees import Trees
 from . import sources
-from .cachemounts import CacheMount, CacheMounts
+from .cachemounts import CacheMount, CacheMounts, joined
 from .mountplan import File, Layers, Memory, Place
 from .mounts import SCRIPTS, Mount
 from .packing import Packer, Rules, pass_on
@@ -74,16 +74,28 @@ class RunMounts:
             return "" if mount.env is not None else f"/run/secrets/{posixpath.basename(_secret_id(mount))}"
         if not target and mount.type == "ssh":
             return f"/run/buildkit/ssh_agent.{number}"
-        return self._builder.draft.resolve(target).rstrip("/") or "/"
+        found = self._builder.draft.resolve(target).rstrip("/")
+        if not found:
+            raise InvalidError('invalid mount target "/"', hint="target= names a directory below it")
+        return found
 
     def _require(self, mount: Mount) -> None:
         if mount.type == "secret" and mount.required and _secret_id(mount) not in self._request.secrets:
             name = _secret_id(mount)
             raise NotFoundError(f"secret {name}: not found", hint=f"give it with --secret id={name},src=FILE")
+        if mount.type == "cache" and mount.source.strip("/") and not self._origin(mount):
+            raise NotFoundError(
+                f'"/{mount.source.lstrip("/")}": not found', hint="a cache without from= begins with nothing"
+            )
         if mount.type == "ssh" and mount.required and _agent_id(mount) not in self._request.agents:
             raise NotFoundError(
                 f"ssh agent {_agent_id(mount)}: not found", hint=f"give it with --ssh {_agent_id(mount)}"
             )
+
+        idmap = self._builder.common.engine.idmap
+        if not idmap.holds(mount.uid or 0, mount.gid or 0):
+            ids = f"{mount.uid or 0}:{mount.gid or 0}"
+            raise UnavailableError(f"{mount.type} mount: {ids} lies outside the container's ids", hint=idmap.reason)
 
     def key(self) -> list[object]:
         """What of the mounts the command's result depends on. Of secrets that is where they are, never what."""
@@ -97,7 +109,7 @@ class RunMounts:
                 chain = self._context_digest(mount) if origin is None else _chain(origin)
                 return [*common, chain, mount.source, mount.read_only]
             case "cache":
-                return [*common, mount.id or target, mount.read_only]
+                return [*common, self._cache(mount).name, mount.sharing or "shared", mount.read_only]
             case "tmpfs":
                 return [*common, mount.size]
             case "secret":
@@ -150,6 +162,7 @@ class RunMounts:
             name, text = self._script
             target = f"{SCRIPTS}/{name}"
             placed.append((target, [File(f"{relative}/memory/script", target, 0o755, 0, 0, text.encode())]))
+        caches = self._caches(held)
         agents = 0
         for number, (mount, target) in enumerate(self.mounts):
             place = scratch / str(number)
@@ -165,8 +178,7 @@ class RunMounts:
                         if agents == 1:
                             prepared.variables.append(f"SSH_AUTH_SOCK={target}")
                 case "cache":
-                    data = held.enter_context(self._caches().use(self._cache(mount, target)))
-                    placed.append((target, [Place(str(data), target, mount.read_only)]))
+                    placed.append((target, [Place(str(caches[self._cache(mount).name]), target, mount.read_only)]))
                 case _:
                     _make(place)
                     placed.append((target, [self._bind(mount, target, place, f"{relative}/{number}", links)]))
@@ -207,15 +219,25 @@ class RunMounts:
         finally:
             os.close(room_fd)
 
-    def _caches(self) -> CacheMounts:
+    def _caches(self, held: ExitStack) -> dict[str, Path]:
+        """The directories of all the caches, by name."""
         engine = self._builder.common.engine
-        return CacheMounts(engine.paths, engine.idmap)
+        wanted = [self._cache(mount) for mount, _ in self.mounts if mount.type == "cache"]
+        mounts = CacheMounts(engine.paths, engine.idmap)
+        return {each.name: held.enter_context(mounts.use(each)) for each in joined(wanted)}
 
-    def _cache(self, mount: Mount, target: str) -> CacheMount:
-        origin = self._origin(mount)
-        mode = 0o755 if mount.mode is None else mount.mode
-        fill = None if not origin else lambda path: self._copy_layers(origin, mount, path)
-        return CacheMount(mount.id or target, mount.sharing or "shared", mode, mount.uid or 0, mount.gid or 0, fill)
+    def _cache(self, mount: Mount) -> CacheMount:
+        origin = self._origin(mount) or ()
+        return CacheMount(
+            id=mount.id or posixpath.normpath(mount.target),
+            sharing=mount.sharing or "shared",
+            mode=mount.mode,
+            uid=mount.uid,
+            gid=mount.gid,
+            origin=_chain(origin),
+            source=posixpath.normpath(f"/{mount.source}").strip("/"),
+            fill=(lambda path: self._copy_layers(origin, mount, path)) if origin else None,
+        )
 
     def _bind(
         self,

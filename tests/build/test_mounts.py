@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from rootless import locks
 from tests.build.site import Site
 
 SECRET = "sesame-8d1f"
@@ -170,6 +171,99 @@ def test_locked_caches_are_used_one_after_the_other_and_private_ones_at_once(sit
         assert site.sh("cat /a /b /c") == "a\nb\nc\n"
 
 
+def test_a_shared_cache_is_used_at_once(site: Site) -> None:
+    """Each of two stages waits for the other's file in it."""
+    step = (
+        f"RUN --mount=type=cache,id={site.name},target=/cache "
+        "touch /cache/{0}; until test -e /cache/{1}; do sleep 0.02; done\n"
+    )
+    stages = "".join(f"FROM busybox AS {one}\n{step.format(one, other)}" for one, other in ("ab", "ba"))
+    site.ok(f"{stages}FROM busybox\nCOPY --from=a /bin/sh /a\nCOPY --from=b /bin/sh /b\n")
+
+
+def test_one_cache_twice_in_a_run(site: Site) -> None:
+    """It doesn't wait for itself; one that is locked in one place is locked in the other as well."""
+    site.write(
+        {
+            "Dockerfile": f"FROM busybox\nRUN --mount=type=cache,id={site.name},target=/a,sharing=locked \\\n"
+            f"    --mount=type=cache,id={site.name},target=/b --mount=type=cache,id={site.name},target=/c,ro \\\n"
+            "    echo x > /a/x && echo y >> /b/x && cat /c/x > /out && ! touch /c/y\n"
+        }
+    )
+    done = site.engine(*site.argv())  # which takes a time limit
+    assert done.returncode == 0, done.stderr.decode()
+    assert site.sh("cat /out") == "x\ny\n"
+
+
+def test_caches_are_taken_in_one_order(site: Site) -> None:
+    """Of two commands that want the same two, in whatever order, none waits for the other with one in its hands."""
+    ids = sorted((f"{site.name}-{n}" for n in range(2)), key=lambda text: cache_directory(site, text))
+    first, second = (cache_directory(site, text).parent for text in ids)
+    mounts = " ".join(f"--mount=type=cache,id={ids[n]},target=/{n},sharing=locked" for n in (1, 0))
+    site.write({"Dockerfile": f"FROM busybox\nRUN {mounts} true\n"})
+    first.mkdir(parents=True)
+    with locks.lock(first / "lock-0"):
+        running = site.engine.popen(*site.argv(), stderr=subprocess.PIPE)
+        wait_until((first / "id").exists)  # it waits there, or will in a moment
+        assert not second.exists()
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 0, said.decode()
+
+
+def test_caches_of_one_id_that_begin_differently_are_two(site: Site) -> None:
+    """As in BuildKit: whoever asks for another owner, mode or beginning does not get what somebody else has filled."""
+    seeds = "FROM busybox AS one\nRUN mkdir -p /s/t; echo 1 > /s/f\nFROM busybox AS two\nRUN mkdir /s; echo 2 > /s/f\n"
+    tail = "RUN --mount=type=cache,id={0},target=/c{1} ls /c > /list; stat -c %u:%g:%a /c > /stat; touch /c/{2}\n"
+
+    def found(options: str, name: str) -> str:
+        said = site.ok(f"{seeds}FROM busybox\n{tail.format(site.name, options, name)}")
+        assert known_of(said, "RUN --mount=type=cache") == 0, "what it begins with stands in the key"
+        return site.sh("cat /list /stat")
+
+    assert found("", "plain") == "0:0:755\n"
+    assert found(",mode=0700", "mode") == "0:0:700\n"
+    assert found(",uid=7", "uid") == "7:0:755\n"
+    assert found(",gid=7", "gid") == "0:7:755\n"
+    assert found(",from=one,source=/s", "one") == "f\nt\n0:0:755\n"
+    assert found(",from=two,source=/s", "two") == "f\n0:0:755\n"
+    assert found(",from=one,source=/s/t", "deep") == "0:0:755\n"
+    assert found("", "again") == "plain\n0:0:755\n", "it has its own still"
+    assert found(",sharing=locked", "locked") == "again\nplain\n0:0:755\n", "that makes no other cache, but a step"
+
+
+def known_of(said: str, text: str) -> int:
+    """How many of the steps that say so were known."""
+    return sum(text in block and "CACHED" in block for block in said.split("\n\n"))
+
+
+def test_what_a_killed_fill_has_left_goes_with_the_next_one(site: Site) -> None:
+    cache = cache_directory(site, site.name).parent
+    (cache / "data-0.1234abcd/half").mkdir(parents=True)
+    site.ok(f"FROM busybox\nRUN --mount=type=cache,id={site.name},target=/c ls -A /c > /list\n")
+    assert site.sh("cat /list") == ""
+    assert sorted(path.name for path in cache.iterdir() if path.is_dir()) == ["data-0"]
+
+
+def test_a_cache_in_use_is_not_pruned(site: Site) -> None:
+    site.write(
+        {
+            "Dockerfile": f"FROM busybox\nRUN --mount=type=cache,id={site.name},target=/c,sharing=private \\\n"
+            "    touch /c/began; until test -e /c/go; do sleep 0.02; done\n"
+        }
+    )
+    data = cache_directory(site, site.name)
+    running = site.engine.popen(*site.argv(), stderr=subprocess.PIPE)
+    try:
+        wait_until((data / "began").exists)
+        site.engine.ok("builder", "prune", "-f")
+        (data / "go").touch()
+    finally:
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 0, said.decode()
+    site.engine.ok("builder", "prune", "-f")
+    assert not data.parent.exists()
+
+
 def test_a_tmpfs_is_gone_afterwards(site: Site) -> None:
     site.ok(
         "FROM busybox\n"
@@ -235,6 +329,9 @@ def test_secrets_come_from_variables_as_well(site: Site) -> None:
         ("type=secret,id=token", ("--secret", "id=token,env=NOWHERE"), "the environment has no variable NOWHERE"),
         ("type=bind,source=none,target=/a", (), '"/none": not found'),
         ("type=cache,target=/bin/sh", (), "a directory can't be mounted on a file"),
+        ("type=cache,target=/c,source=/x", (), '"/x": not found'),
+        ("type=cache,target=/c,uid=4000000000", (), "cache mount: 4000000000:0 lies outside the container's ids"),
+        ("type=tmpfs,target=/", (), 'invalid mount target "/"'),
     ],
 )
 def test_what_is_missing_gets_a_line(site: Site, mount: str, options: tuple[str, ...], line: str) -> None:
