@@ -124,7 +124,8 @@ def _plug(engine: Engine, container: Container, state: State, wish: Wish) -> Non
             existing = switch.interfaces(room_fd, inside)
             plugs = leases.take(networks, tenant, [wish], interfaces=existing)
             try:
-                switch.plug(room_fd, switch_fd, inside, plugs).result()
+                confined = bool(container.spec.net.egress)
+                switch.plug(room_fd, switch_fd, inside, plugs, confined=confined).result()
                 with names.connect(engine.paths, engine.idmap, room_fd, switch_fd) as link:
                     _hand_over(container, switch_fd, link.fileno())
             except BaseException:

@@ -84,10 +84,15 @@ class View:
 
 
 class Answers:
-    """The answers of one store's networks."""
+    """The answers of one store's networks.
 
-    def __init__(self, networks: Networks) -> None:
+    Args:
+        guarded: nobody on them can ask with a neighbour's address (guard.py).
+    """
+
+    def __init__(self, networks: Networks, *, guarded: bool = True) -> None:
         self.networks = networks
+        self.guarded = guarded
         self._documents: dict[str, _Document] = {}
 
     def respond(self, packet: bytes, client: str, *, datagram: bool) -> bytes | Forward | None:
@@ -101,8 +106,22 @@ class Answers:
         reply = self._local(query, view)
         if reply is not None:
             return packed(reply, query, datagram=datagram)
-        servers = view.servers
-        return Forward(servers, error(query, dnslib.RCODE.SERVFAIL)) if servers else error(query, dnslib.RCODE.SERVFAIL)
+        failure = error(query, dnslib.RCODE.SERVFAIL)
+        if not view.servers:
+            return failure
+        if not self.guarded and not self._all_may_ask(client):
+            return error(query, dnslib.RCODE.REFUSED)
+        return Forward(view.servers, failure)
+
+    def _all_may_ask(self, client: str) -> bool:
+        """Whether each container on the network of this address may ask outside: so it does not matter whose it is."""
+        found = self._found()
+        return all(
+            self._view_of(lease.container, found).servers
+            for _, leases in found
+            if any(client in lease.addresses for lease in leases)
+            for lease in leases
+        )
 
     def about_neighbours(self, query: dnslib.DNSRecord, container: str) -> dnslib.DNSRecord | None:
         """The reply to a question of a container, by its id, about those on its networks; None when it is about

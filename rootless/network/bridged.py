@@ -48,7 +48,10 @@ class Bridged:
         """Begin to make the interfaces; see that somebody answers for names."""
         self._place = place
         self.holding.take(place.room)
-        self._plugging = switch.plug(place.room, self.holding.switch, place.namespaces["net"], self.plugs)
+        confined = bool(self.ask.record.spec.net.egress)
+        self._plugging = switch.plug(
+            place.room, self.holding.switch, place.namespaces["net"], self.plugs, confined=confined
+        )
         self.way_out.attach(place)
 
     def settle(self) -> Connected:

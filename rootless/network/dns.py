@@ -55,9 +55,9 @@ Ask = Callable[[str, bytes], Awaitable[bytes | None]]
 class Server:
     """All tasks of the process."""
 
-    def __init__(self, paths: Paths, tag: str) -> None:
+    def __init__(self, paths: Paths, tag: str, *, guarded: bool = False) -> None:
         self.paths, self.tag = paths, tag
-        self.answers = Answers(Networks(paths))
+        self.answers = Answers(Networks(paths), guarded=guarded)
         self.monitors = 0
         self.busy: Counter[str] = Counter()
         self._troubles = 0
@@ -254,15 +254,16 @@ async def _exactly(stream: trio.SocketStream, count: int) -> bytes | None:
 
 
 def main(arguments: list[str]) -> None:
-    """The process. Arguments: the store, the run directory, the tag of the id map."""
+    """The process. Arguments: the store, the run directory, the tag of the id map, and `names.GUARDED` or nothing."""
     process.set_name("rootless-names")
     paths, held = Paths(Path(arguments[0]), Path(arguments[1])), arguments[2]
     control, datagrams, stream = (socket.socket(fileno=fd) for fd in (names.CONTROL, names.DATAGRAMS, names.STREAM))
     holding = {held: names.ROOM, switch.tag(held): names.SWITCH}
     for tag, fd in holding.items():
         holders.hold(paths.rooms, tag, fd)
+    server = Server(paths, switch.tag(held), guarded=names.GUARDED in arguments[3:])
     try:
-        trio.run(Server(paths, switch.tag(held)).run, control, datagrams, stream)
+        trio.run(server.run, control, datagrams, stream)
     finally:
         for tag in holding:
             holders.forget(paths.rooms, tag)

@@ -29,6 +29,9 @@ BACKLOG = 4096
 CONTROL, DATAGRAMS, STREAM, SWITCH, ROOM = 3, 4, 5, 6, 7
 """The descriptors that the server is started with."""
 
+GUARDED = "guarded"
+"""Its last argument, in a switch whose ports have guards."""
+
 
 def control_path(paths: Paths, tag: str, switch_fd: int) -> Path:
     """The control socket of the server of a switch."""
@@ -80,13 +83,14 @@ def _start(paths: Paths, ids: IdMap, room_fd: int, switch_fd: int) -> None:
     tag = switch.tag(ids.tag)
     _sweep(paths, tag)
     path = control_path(paths, tag, switch_fd)
+    guarded = switch.is_guarded(room_fd, switch_fd)
     sockets = switch.listen(room_fd, switch_fd)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
             with socket_name(path) as name:
                 control.bind(name)
             control.listen(BACKLOG)
-            _spawn(paths, ids, (control.fileno(), *sockets, switch_fd, room_fd))
+            _spawn(paths, ids, (control.fileno(), *sockets, switch_fd, room_fd), guarded=guarded)
     finally:
         for fd in sockets:
             os.close(fd)
@@ -102,9 +106,10 @@ def _sweep(paths: Paths, tag: str) -> None:
             found.close()
 
 
-def _spawn(paths: Paths, ids: IdMap, descriptors: tuple[int, ...]) -> None:
+def _spawn(paths: Paths, ids: IdMap, descriptors: tuple[int, ...], *, guarded: bool) -> None:
     """Start the server as nobody's child: it outlives the container whose monitor happened to be the first."""
     argv = [sys.executable, "-m", "rootless.network.dns", str(paths.store), str(paths.run), ids.tag]
+    argv += [GUARDED] if guarded else []
     pid = os.fork()
     if pid == 0:
         try:

@@ -21,12 +21,12 @@ from functools import partial
 from pathlib import Path
 
 from .. import child, holders, idmap, room
-from ..errors import RootlessError
+from ..errors import RootlessError, UnavailableError
 from ..idmap import IdMap
 from ..kernel import namespaces as ns
 from ..kernel.netlink import IPAddress, IPInterface, Link, Netlink
 from ..paths import Paths
-from . import ipam
+from . import guard, ipam
 from .record import Lease, Network
 
 WHAT = "a process in the networks' namespace"
@@ -103,6 +103,7 @@ def _make(room_fd: int) -> int:
             _set("ipv6/conf/all/forwarding", "0")
         with Netlink() as netlink:
             netlink.set_up(1)
+        guard.try_to_begin()
         return [os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)]
 
     return child.descriptors(work, WHAT)[0]
@@ -117,17 +118,25 @@ def _set(name: str, value: str) -> None:
 # --- interfaces ------------------------------------------------------------------------------------------------------
 
 
-def plug(room_fd: int, switch: int, container: int, plugs: Sequence[Plug]) -> child.Child[None]:
+def plug(
+    room_fd: int, switch: int, container: int, plugs: Sequence[Plug], *, confined: bool = False
+) -> child.Child[None]:
     """Begin to give a container an interface on each of these networks.
 
     Args:
         container: a descriptor on its network namespace.
+        confined: it must not get outside by its neighbours' names: UnavailableError where ports can't be guarded.
     """
 
     def work() -> None:
         room.inhabit(room_fd)
         lock = _alone(switch)
         ns.setns(switch, ns.CLONE_NEWNET)
+        if confined and not guard.is_there():
+            raise UnavailableError(
+                "--egress on a network of containers needs the kernel's packet filters (nf_tables), which are not here",
+                hint="it works without --network; or an administrator can run: modprobe nf_tables",
+            )
         with Netlink() as netlink:
             for one in plugs:
                 _connect(netlink, one, container)
@@ -157,6 +166,9 @@ def _connect(netlink: Netlink, plug: Plug, container: int) -> None:
     address = bytes.fromhex(lease.mac.replace(":", ""))
     netlink.add_veth(plug.port, lease.interface, container, address=address, mtu=network.mtu)
     port = _existing(netlink, plug.port)
+    if guard.is_there():
+        gateways = [str(subnet.gateway) for subnet in network.subnets if subnet.network.version == 4]
+        guard.put(plug.port, lease.ipv4, gateways, [link.name for link in netlink.links()])
     netlink.set_master(port.index, bridge.index)
     if network.isolated:
         netlink.isolate(port.index)
@@ -249,6 +261,17 @@ def _tidy(room_fd: int, switch: int, names: Collection[str]) -> None:
         for link in netlink.links():
             if link.kind == "bridge" and link.name not in names:
                 netlink.delete_link(link.index)
+
+
+def is_guarded(room_fd: int, switch: int) -> bool:
+    """Whether who asks for names in it asks with an address of its own (guard.py)."""
+
+    def work() -> bool:
+        room.inhabit(room_fd)
+        ns.setns(switch, ns.CLONE_NEWNET)
+        return guard.is_there()
+
+    return child.call(work, WHAT)
 
 
 def listen(room_fd: int, switch: int) -> list[int]:

@@ -45,12 +45,22 @@ def networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Networks:
 
 
 def join(
-    networks: Networks, network: str, name: str, ipv4: str, *, dns: tuple[str, ...] = (), **fields: object
+    networks: Networks,
+    on: str,
+    name: str,
+    ipv4: str,
+    *,
+    dns: tuple[str, ...] = (),
+    egress: tuple[str, ...] = (),
+    network: str = "blue",
+    **fields: object,
 ) -> None:
     container = name.encode().hex().ljust(64, "0")
     directory = networks.paths.container(container)
     directory.mkdir(parents=True, exist_ok=True)
-    spec = Spec(image="x", image_id="x", argv=("x",), hostname=f"host-{name}", net=Net(dns=dns))
+    spec = Spec(
+        image="x", image_id="x", argv=("x",), hostname=f"host-{name}", network=network, net=Net(dns=dns, egress=egress)
+    )
     record = Record(id=container, name=name, created="", spec=spec, driver="overlay", layers=(), idmap="")
     (directory / "config.json").write_bytes(msgspec.json.encode(record))
     lease: dict[str, object] = {
@@ -64,7 +74,7 @@ def join(
         "machine_id": process.machine_id(),
     }
     with networks.lock():
-        networks.put_lease(network, Lease(**(lease | fields)))  # type: ignore[arg-type]
+        networks.put_lease(on, Lease(**(lease | fields)))  # type: ignore[arg-type]
 
 
 def ask(networks: Networks, client: str, name: str, kind: str = "A") -> tuple[int, set[str]] | Forward:
@@ -120,6 +130,20 @@ def test_what_is_outside_is_asked_there(networks: Networks) -> None:
     assert isinstance(other, Forward) and other.servers == ("198.51.100.1",)
     # Questions would be a way out of an internal network.
     assert ask(networks, "10.0.3.2", "secret.example.com") == (dnslib.RCODE.SERVFAIL, set())
+
+
+def test_where_addresses_can_be_forged_nobody_asks_outside_for_one_who_may_not(networks: Networks) -> None:
+    """Without guards at the ports: a question is passed on only where everybody's would be."""
+    join(networks, "blue", "caged", "10.0.1.9", egress=("example.org",))
+    join(networks, "inner", "outgoing", "10.0.3.3", network="pasta")
+    for client, rest in ("10.0.1.2", "blue"), ("10.0.3.3", "inner"), ("10.0.2.3", "green"):
+        query = dnslib.DNSRecord.question("secret.example.com").pack()
+        assert isinstance(Answers(networks).respond(query, client, datagram=True), Forward)
+        reply = Answers(networks, guarded=False).respond(query, client, datagram=True)
+        if rest == "green":
+            assert isinstance(reply, Forward)
+        else:
+            assert isinstance(reply, bytes) and dnslib.DNSRecord.parse(reply).header.rcode == dnslib.RCODE.REFUSED
 
 
 def test_a_container_that_was_renamed_is_known_by_its_new_name(networks: Networks) -> None:
