@@ -40,6 +40,6 @@ def _remove(context: Context, text: str, force: bool, volumes: bool) -> None:
     try:
         container = context.containers.resolve(text)
     except StoreError:
-        context.containers.remove_directory(context.containers.id_of(text))
+        context.containers.remove_directory(context.containers.id_of(text), force=force)
         return
     operate.remove(context.containers, container, force=force, volumes=volumes)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from .. import atomic
 from ..errors import RootlessError
 from ..storage.drivers import get
+from .container import APPLYING, Container, Hold
 from .store import Containers
 
 
@@ -28,5 +29,14 @@ def problems(containers: Containers) -> Iterator[str]:
         for link in container.record.layers:
             if not (containers.paths.store / link).is_dir():
                 yield f"container {container.name}: its layer {link} is not there"
+        if _was_killed_while_applying(container):
+            yield f"container {container.name}: an `apply` of it was killed; apply or discard its changes"
         if not (container.directory / "upper").is_dir():
             yield f"container {container.name}: its writable layer is not there"
+
+
+def _was_killed_while_applying(container: Container) -> bool:
+    if not (container.directory / APPLYING).exists() or (hold := Hold.take(container.directory)) is None:
+        return False
+    hold.release()
+    return True

@@ -26,8 +26,8 @@ from .record import Record, Spec, State, decode_record, decode_state, merge, now
 from .state import ALIVE, Event, Status, step
 
 APPLYING = "applying"
-"""The name of a file in a container's directory as long as its changes are being made real on the machine: where it is
-left, an `apply` was killed."""
+"""The name of the note in a container's directory as long as its changes are being made real on the machine
+(storage/drafts.py): where it is left, an `apply` was killed."""
 
 CGROUP_TIMEOUT = 2.0
 """Seconds that killed processes have to leave their cgroup."""

@@ -9,11 +9,11 @@ import signal
 import time
 from contextlib import suppress
 
-from ..errors import ConflictError, NotFoundError, RootlessError
+from ..errors import ConflictError, NotFoundError
 from ..kernel.process import machine_id
 from ..runtime import control, stream
 from . import signals
-from .container import APPLYING, Container, kill_if_same, signal_if_same
+from .container import Container, kill_if_same, signal_if_same
 from .state import ALIVE, Status
 from .store import Containers
 
@@ -155,15 +155,6 @@ def wait(container: Container) -> int:
     return state.exit_code
 
 
-def _sweep_machine(container: Container) -> None:
-    """An `apply` was killed. What can't be taken away, its directory gone perhaps, keeps no container from going."""
-    from ..idmap import detect
-    from . import review
-
-    with suppress(OSError, RootlessError):
-        review.sweep(container, detect())
-
-
 def remove(containers: Containers, container: Container, *, force: bool = False, volumes: bool = False) -> None:
     """Remove a container; with `force` also one that runs, which is killed first; with `volumes` also those of its
     volumes that nobody named.
@@ -184,9 +175,7 @@ def remove(containers: Containers, container: Container, *, force: bool = False,
         _kill_for_good(container)
     try:
         with container.hold("remove", wait=KILL_TIMEOUT if force else 0):
-            if (container.directory / APPLYING).exists():
-                _sweep_machine(container)
-            containers.remove(container, volumes=volumes)
+            containers.remove(container, volumes=volumes, force=force)
     except NotFoundError:
         if not force:  # with --rm its own monitor was faster
             raise

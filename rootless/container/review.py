@@ -12,7 +12,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from .. import atomic, room
@@ -118,10 +117,11 @@ def apply(container: Container, idmap: IdMap, only: Sequence[str] = (), *, dry_r
     outcomes: list[Outcome] = []
     with _resting(container, "apply the changes of"):
         living = _require_some(container, idmap)
-        marker = container.directory / APPLYING
-        killed = marker.exists()
         if not dry_run:
-            marker.touch()
+            _clear(container, idmap)
+            drafts.write_down(
+                container.directory / APPLYING, _draft(container), [_place(container, area) for area in living]
+            )
         for area in living:
             inside = [path for path in map(area.inside, only) if path is not None]
             if only and not inside:
@@ -135,8 +135,8 @@ def apply(container: Container, idmap: IdMap, only: Sequence[str] = (), *, dry_r
             )
             result = _apply_area(container, idmap, area, order)
             outcomes += [outcome._replace(path=area.shown(outcome.path)) for outcome in result.outcomes]
-        if not dry_run and not (killed and only):  # the killed one may have begun elsewhere
-            marker.unlink()
+        if not dry_run:
+            (container.directory / APPLYING).unlink()
     _require_found(container, only, outcomes)
     return sorted(outcomes, key=lambda outcome: outcome.path)
 
@@ -163,7 +163,7 @@ def discard(container: Container, idmap: IdMap) -> None:
     """
     paths = container.paths
     with _resting(container, "discard the changes of"):
-        sweep(container, idmap)
+        _clear(container, idmap)
         for area in _require_some(container, idmap):
             if os.path.isabs(area.stack.upper):
                 _reader(container, idmap, area).call(_empty)
@@ -176,15 +176,10 @@ def discard(container: Container, idmap: IdMap) -> None:
             (area.notes / SINCE).unlink(missing_ok=True)
 
 
-def sweep(container: Container, idmap: IdMap) -> None:
+def _clear(container: Container, idmap: IdMap) -> None:
     """Take away what an `apply` that was killed has left on the machine. The caller holds the container's lock."""
-    if not (container.directory / APPLYING).exists():
-        return
-    for area in areas(container, idmap):
-        if (container.paths.store / area.stack.layers[0]).is_dir():
-            work = partial(drafts.sweep, draft=_draft(container), cross=area.target == "/")
-            _reader(container, idmap, area).call(work)
-    (container.directory / APPLYING).unlink()
+    note = container.directory / APPLYING
+    drafts.clear(note, container.paths.store, lambda: room.open_room(container.paths, idmap))
 
 
 def _draft(container: Container) -> bytes:
@@ -231,9 +226,13 @@ def _renew(container: Container, idmap: IdMap, area: Area) -> None:
 
 
 def _reader(container: Container, idmap: IdMap, area: Area) -> Reader:
-    paths = container.paths
-    driver = container.record.driver if area.target == "/" else "overlay"
-    return Reader(paths.store, area.stack, lambda: room.open_room(paths, idmap), driver)
+    paths, place = container.paths, _place(container, area)
+    return Reader(paths.store, place.stack, lambda: room.open_room(paths, idmap), place.driver)
+
+
+def _place(container: Container, area: Area) -> drafts.Place:
+    whole = area.target == "/"
+    return drafts.Place(area.stack, container.record.driver if whole else "overlay", cross=whole)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from ..runtime import keeper, launch
 from . import operate
 from .container import Container, Hold
 from .state import ALIVE
+from .store import Containers
 
 
 def start(
@@ -18,13 +19,21 @@ def start(
 
     Raises:
         ConflictError: another command is at work on it, or it is being removed.
+        StoreError: what a killed `apply` has left on the machine can't be taken away. The container would change what
+            tells where it is.
         RootlessError, CommandError: as `launch.launch`.
     """
     if container.state().status in ALIVE:
         return None
 
     def prepare() -> tuple[Container, Hold]:
-        return container, container.hold("start")
+        hold = container.hold("start")
+        try:
+            Containers(container.paths).clear_machine(container.directory)
+        except BaseException:
+            hold.release()
+            raise
+        return container, hold
 
     order = keeper.Order(
         container.paths, prepare, fresh=False, attached=attached, stdin=stdin, window=window, debug=debug

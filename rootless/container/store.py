@@ -16,7 +16,7 @@ from ..paths import Paths
 from ..storage.remove import move_away, remove_tree
 from ..storage.remove import sweep as sweep_drafts
 from . import names
-from .container import Container, Hold
+from .container import APPLYING, Container, Hold
 from .links import Names
 from .record import Record, Spec, State, decode_record, renamed, with_spec
 from .state import Event, Status, step
@@ -230,26 +230,29 @@ class Containers:
             raise NotFoundError(f"No such container: {text}")
         return bare if bare in matches else matches[0]
 
-    def remove(self, container: Container, *, volumes: bool = False) -> None:
+    def remove(self, container: Container, *, volumes: bool = False, force: bool = False) -> None:
         """Remove a container that does not run, with its writable layer. The caller holds its lock.
 
         Args:
             volumes: and its volumes that nobody named; those of a --rm container always go.
+            force: also if what a killed `apply` has left on the machine has to stay there.
 
         Raises:
             IllegalTransitionError: its state does not allow it.
             StoreError, ConflictError: something of it can't be removed. What is left the next command tries again.
         """
-        self.clear(self.retire(container, volumes=volumes))
+        self.clear(self.retire(container, volumes=volumes, force=force))
 
-    def retire(self, container: Container, *, volumes: bool = False) -> Path:
+    def retire(self, container: Container, *, volumes: bool = False, force: bool = False) -> Path:
         """The first half of `remove`, after which there is no such container: what is left of it, for `clear`.
 
         Raises:
             IllegalTransitionError: its state does not allow it.
-            StoreError: it can't be moved; it is then dead, and can be tried again.
+            StoreError: it can't be moved; it is then dead, and can be tried again. Or what a killed `apply` has left
+                on the machine can't be taken away; it is then as it was.
         """
         state = container.end_if_lost()
+        self.clear_machine(container.directory, force=force)
         removing = msgspec.structs.replace(state, status=step(state.status, Event.REMOVE))
         container.try_to_write_state(removing)
         self._forget(container)
@@ -276,8 +279,29 @@ class Containers:
         """
         remove_tree(remains, self._room)
 
-    def remove_directory(self, container_id: str) -> None:
-        """Remove what is on disk of a container, without regard to its state and without reading its documents."""
+    def clear_machine(self, directory: Path, *, force: bool = False) -> None:
+        """Take away what a killed `apply` of a container has left on the machine. The caller holds its lock.
+
+        Raises:
+            StoreError: not all of it can be taken away. Not with `force`.
+        """
+        if not (directory / APPLYING).exists():
+            return
+        from ..storage import drafts
+
+        try:
+            drafts.clear(directory / APPLYING, self.paths.store, self._room)
+        except StoreError:
+            if not force:
+                raise
+
+    def remove_directory(self, container_id: str, *, force: bool = False) -> None:
+        """Remove what is on disk of a container, without regard to its state and without reading its documents.
+
+        Raises:
+            StoreError: as `retire`, or something of it can't be removed.
+        """
+        self.clear_machine(self.paths.container(container_id), force=force)
         with self.names.lock():
             self.names.release_all(container_id)
         remove_tree(self.paths.container(container_id), self._room, tmp=self.paths.tmp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -14,7 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from rootless.container import review
+from rootless.container.container import APPLYING
+from rootless.container.store import Containers
+from rootless.idmap import detect
+from rootless.storage import drafts
 from tests.conftest import Rootless
+from tests.waiting import wait_for
 
 IMAGE = "busybox:latest"
 
@@ -60,6 +67,11 @@ def fill(home: Path) -> None:
     (home / "link").symlink_to("kept")
     (home / "one").write_text("two names\n")
     (home / "other").hardlink_to(home / "one")
+
+
+def run(rootless: Rootless, words: list[str], script: str) -> None:
+    """A container `cc` over the ground, to its end."""
+    rootless.ok("run", "--name", "cc", *words, "sh", "-c", script)
 
 
 SCRIPT = r"""
@@ -124,7 +136,7 @@ def test_nothing_changes_until_apply_and_then_exactly_the_diff(
     rootless: Rootless, ground: Path, words: list[str]
 ) -> None:
     before = snapshot(ground, times=True)
-    rootless.ok("run", "--name", "cc", *words, "sh", "-c", SCRIPT)
+    run(rootless, words, SCRIPT)
     shown = rootless.ok("diff", "cc")
     dry = rootless.ok("apply", "--dry-run", "cc")
     assert snapshot(ground, times=True) == before, "nothing changes until apply"
@@ -174,7 +186,7 @@ def test_what_changed_meanwhile_is_told_and_not_overwritten(rootless: Rootless, 
         "rm -r became-file; echo file > became-file; echo fine > fine; chmod 700 bits;"
         "echo x > entered/deep/file; echo y > entered/y"
     )
-    rootless.ok("run", "--name", "cc", *words, "sh", "-c", script)
+    run(rootless, words, script)
     (ground / "edited").write_text("mine\n")
     (ground / "deleted").unlink()
     (ground / "mode").write_text("still needed\n")
@@ -220,9 +232,7 @@ def test_what_changed_meanwhile_is_told_and_not_overwritten(rootless: Rootless, 
 
 
 def test_only_some_of_it(rootless: Rootless, ground: Path, words: list[str]) -> None:
-    rootless.ok(
-        "run", "--name", "cc", *words, "sh", "-c", "mkdir -p a/b; echo 1 > a/b/c; echo 2 > a/d; echo 3 > edited"
-    )
+    run(rootless, words, "mkdir -p a/b; echo 1 > a/b/c; echo 2 > a/d; echo 3 > edited")
     rootless.ok("apply", "--only", "a/b", "cc")
     assert sorted(p.name for p in (ground / "a").rglob("*")) == ["b", "c"]
     assert (ground / "edited").read_text() == "edited, as it was\n"
@@ -239,7 +249,7 @@ def test_only_some_of_it(rootless: Rootless, ground: Path, words: list[str]) -> 
 
 def test_discard_throws_everything_away(rootless: Rootless, ground: Path, words: list[str]) -> None:
     before = snapshot(ground, times=True)
-    rootless.ok("run", "--name", "cc", *words, "sh", "-c", SCRIPT)
+    run(rootless, words, SCRIPT)
     assert rootless.ok("discard", "cc") == "cc\n"
     assert lines(rootless.ok("diff", "cc"), ground) == [] and snapshot(ground, times=True) == before
     rootless.ok("start", "-a", "cc")
@@ -247,23 +257,58 @@ def test_discard_throws_everything_away(rootless: Rootless, ground: Path, words:
     rootless.ok("rm", "cc")
 
 
-@pytest.mark.parametrize("end", ["discard", "rm"])
-def test_what_a_killed_apply_has_left_goes_with_the_changes(
-    rootless: Rootless, ground: Path, words: list[str], end: str
-) -> None:
-    rootless.ok("run", "--name", "cc", *words, "sh", "-c", "echo x > entered/deep/new; rm -rf gone; echo y > edited")
-    container = rootless.ok("inspect", "-f", "{{.Id}}", "cc").strip()
-    marker = rootless.root / "containers" / container / "applying"
-    marker.touch()
-    rootless.ok("apply", "--only", "edited", "cc")
-    assert marker.exists(), "the rest is not swept yet"
-    draft = f".rootless-apply-{container[:12]}"
+ENDS = {
+    "discard": ("discard", "cc"),
+    "apply --only": ("apply", "--only", "edited", "cc"),
+    "start": ("start", "-a", "cc"),
+    "rm": ("rm", "cc"),
+    "rm of a damaged one": ("rm", "cc"),
+    "system prune": ("system", "prune", "-f"),
+    "lost --rm": ("rm", "-f", "cc"),
+}
+
+
+def killed_apply(rootless: Rootless, ground: Path, container_id: str) -> Path:
+    """What `apply` has when it is killed with two things half made; the container's directory."""
+    container = Containers(rootless.paths).load(container_id)
+    places = [review._place(container, area) for area in review.areas(container, detect())]
+    drafts.write_down(container.directory / APPLYING, review._draft(container), places)
+    draft = os.fsdecode(review._draft(container))
     (ground / draft / "inner").mkdir(parents=True)
     (ground / "entered" / "deep" / draft).write_text("half of it")
-    rootless.ok(end, "cc")
-    assert not list(ground.rglob(".rootless-apply*")) and not marker.exists()
-    if end == "discard":
+    return container.directory
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_whatever_follows_a_killed_apply_takes_away_what_it_has_left(
+    rootless: Rootless, ground: Path, words: list[str], end: str
+) -> None:
+    run(rootless, words, "echo x > entered/deep/new; rm -rf gone; echo y > edited")
+    directory = killed_apply(rootless, ground, rootless.ok("inspect", "-f", "{{.Id}}", "cc").strip())
+    if end == "rm of a damaged one":
+        (directory / "config.json").write_text("{")
+    if end == "lost --rm":  # its monitor was killed, or it would have gone at its end
+        spoiled = json.loads((directory / "config.json").read_bytes())
+        spoiled["spec"]["auto_remove"] = True
+        (directory / "config.json").write_text(json.dumps(spoiled))
+    rootless.ok(*ENDS[end])
+    assert not list(ground.rglob(".rootless-apply*")) and not (directory / APPLYING).exists()
+    if directory.exists():
         rootless.ok("rm", "cc")
+
+
+def test_what_cannot_be_taken_away_is_not_forgotten(rootless: Rootless, ground: Path, words: list[str]) -> None:
+    """A container goes without it only when its caller says so."""
+    run(rootless, words, "echo x > entered/deep/new")
+    directory = killed_apply(rootless, ground, rootless.ok("inspect", "-f", "{{.Id}}", "cc").strip())
+    (directory / APPLYING).write_text("{")
+    for command in ["rm"], ["start"], ["apply"], ["discard"]:
+        done = rootless(*command, "cc")
+        assert (done.returncode, done.stderr.count(b"\n")) == (1, 1), done.stderr
+        assert b"what an `apply` that was killed has left on the machine can't be taken away" in done.stderr
+    assert b"an `apply` of it was killed" in rootless("system", "check").stdout
+    assert rootless.ok("rm", "-f", "cc") == "cc\n"
+    assert len(list(ground.rglob(".rootless-apply*"))) == 2
 
 
 @pytest.mark.parametrize("spoil", ["chmod 0", "chown 33"])
@@ -326,15 +371,7 @@ def test_no_link_leads_out(rootless: Rootless, ground: Path, words: list[str], t
     outside = tmp_path / "outside"
     (outside / "deep").mkdir(parents=True)
     (outside / "deep" / "file").write_text("not yours\n")
-    rootless.ok(
-        "run",
-        "--name",
-        "cc",
-        *words,
-        "sh",
-        "-c",
-        "echo x > entered/deep/file; echo y > entered/deep/y; rm -r gone/deep",
-    )
+    run(rootless, words, "echo x > entered/deep/file; echo y > entered/deep/y; rm -r gone/deep")
     for name in "entered", "gone":
         (ground / name).rename(ground / f"{name}.aside")
         (ground / name).symlink_to(outside)
@@ -348,7 +385,7 @@ def test_no_link_leads_out(rootless: Rootless, ground: Path, words: list[str], t
 
 
 def test_set_id_programs_are_not_made(rootless: Rootless, ground: Path, words: list[str]) -> None:
-    rootless.ok("run", "--name", "cc", *words, "sh", "-c", "echo x > tool; chmod 4755 tool; chmod 2755 bits")
+    run(rootless, words, "echo x > tool; chmod 4755 tool; chmod 2755 bits")
     done = rootless("apply", "cc")
     assert (done.returncode, done.stderr.decode()) == (0, f"rootless: {ground}/tool: without its set-id bit\n")
     assert stat.S_IMODE((ground / "tool").stat().st_mode) == 0o755
@@ -378,15 +415,7 @@ def test_what_has_nothing_of_the_machine(rootless: Rootless) -> None:
 def test_what_belongs_to_others_is_left(rootless: Rootless, ground: Path, words: list[str]) -> None:
     if words[0] != "host":
         pytest.skip("below :O is a directory of the caller's own here")
-    rootless.ok(
-        "run",
-        "--name",
-        "cc",
-        *words,
-        "sh",
-        "-c",
-        "rm /etc/passwd; echo x > /etc/new; echo mine > mine; chown 33 edited",
-    )
+    run(rootless, words, "rm /etc/passwd; echo x > /etc/new; echo mine > mine; chown 33 edited")
     before = Path("/etc/passwd").read_bytes()
     for command in ["apply", "--dry-run", "cc"], ["apply", "cc"]:
         done = rootless(*command)
@@ -409,16 +438,16 @@ def test_over_a_directory_of_somebody_else(rootless: Rootless) -> None:
     rootless.ok("rm", "cc")
 
 
-def wait_for(condition: object) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 # --- killed ---------------------------------------------------------------------------------------------------------
 
 COUNT = 60
+
+
+def has_applied(rootless: Rootless) -> bool:
+    """Whether `apply` came to its end; not while the child of a killed one still holds the container's lock."""
+    done = rootless("apply", "cc")
+    assert done.returncode == 0 or b"a command is at work on it" in done.stderr, done.stderr
+    return done.returncode == 0
 
 
 def kill_somewhere(rootless: Rootless, ground: Path, words: list[str], chance: random.Random) -> None:
@@ -428,7 +457,7 @@ def kill_somewhere(rootless: Rootless, ground: Path, words: list[str], chance: r
         (ground / name).write_text("old\n")
     change = "case $f in *[0-4]) echo new > $f;; *) rm $f;; esac; mkdir d$f; echo in > d$f/in"
     script = f"for f in $(ls | grep ^f); do {change}; done"
-    rootless.ok("run", "--name", "cc", *words, "sh", "-c", script)
+    run(rootless, words, script)
     process = rootless.popen("apply", "cc", stdout=subprocess.DEVNULL, start_new_session=True)
     time.sleep(chance.uniform(0.15, 0.7))
     os.killpg(process.pid, signal.SIGKILL)
@@ -437,8 +466,7 @@ def kill_somewhere(rootless: Rootless, ground: Path, words: list[str], chance: r
         text = (ground / name).read_text() if (ground / name).exists() else None
         wanted = "new\n" if name[-1] in "01234" else None
         assert text in ("old\n", wanted), f"{name} is neither old nor new"
-    time.sleep(0.05)  # its child in the room ends with it
-    rootless.ok("apply", "cc")
+    wait_for(lambda: has_applied(rootless), "another apply")
     for name in names:
         text = (ground / name).read_text() if (ground / name).exists() else None
         assert text == ("new\n" if name[-1] in "01234" else None)
