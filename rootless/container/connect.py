@@ -201,7 +201,7 @@ def _change_way_out(engine: Engine, container: Container) -> str:
     if state.network is None:
         return ""
     has = any(helper.name in OWN for helper in state.network.helpers)
-    if choice.leads_out(container.spec, Networks(engine.paths)) == has:
+    if choice.leads_out(container.spec, Networks(engine.paths)) == has and not state.network.down:
         return ""
     connection = control.ask(container, stream.Rewire())
     answer = connection.receive()

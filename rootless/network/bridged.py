@@ -11,8 +11,9 @@ from ..child import Child
 from ..container.network import Connected, Endpoint
 from ..errors import ConflictError, RootlessError
 from . import leases, ports, switch
+from .helper import Process, Starting
 from .holding import Holding
-from .setup import Ask, Network, Place, Process, Recovery, Unconnected
+from .setup import Ask, Network, Place, Unconnected
 from .store import Networks
 from .switch import Plug
 
@@ -77,7 +78,7 @@ class Bridged:
     def helpers(self) -> Sequence[Process]:
         return self.way_out.helpers
 
-    def repair(self, helper: Process) -> Recovery | None:
+    def repair(self, helper: Process) -> Starting | None:
         return self.way_out.repair(helper)
 
     def change_way_out(self, wanted: Network) -> Connected | None:

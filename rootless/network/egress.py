@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import socket
 import sys
 from collections.abc import Sequence
@@ -21,8 +20,8 @@ from ..kernel import namespaces as ns
 from ..kernel import tun
 from ..kernel.netlink import Netlink
 from . import addresses
-from .setup import Ask, Place, Process
-from .spawn import end
+from .helper import Process, Starting
+from .setup import Ask, Place
 
 NAME = "egress"
 
@@ -89,7 +88,8 @@ class Egress:
         return [device, listener.detach()]
 
     def _start(self) -> Starting:
-        self._starting = Starting(self.ask, (self._tun, self._listener))
+        descriptors = self._tun, self._listener
+        self._starting = Starting(NAME, lambda ready, _: _spawn(self.ask, descriptors, ready))
         self.helpers = [self._starting.process]
         return self._starting
 
@@ -105,71 +105,40 @@ class Egress:
 
     def repair(self, helper: Process) -> Starting:
         """Another process for the same device. The connections are lost."""
-        end(helper)
-        self._close_starting()
+        self._end()
         return self._start()
 
     def detach(self) -> None:
         """Kill the process; the device goes with the last descriptor."""
-        self._close_starting()
-        for helper in self.helpers:
-            end(helper)
-        self.helpers = []
+        self._end()
         for fd in self._tun, self._listener:
             if fd >= 0:
                 os.close(fd)
         self._tun = self._listener = -1
 
-    def _close_starting(self) -> None:
+    def _end(self) -> None:
         if self._starting is not None:
             self._starting.close()
             self._starting = None
+        for helper in self.helpers:
+            helper.end()
+        self.helpers = []
 
 
-class Starting:
-    """The process between its start and the moment in which it reads packets. Its own troubles go to standard error,
-    which is the monitor's.
+def _spawn(ask: Ask, descriptors: tuple[int, int], ready: int) -> int:
+    """The process. Its own troubles go to standard error, which is the monitor's.
 
     By posix_spawn(3), which is safe beside other threads; and by this very thread, whose end is the process's
     (PR_SET_PDEATHSIG).
     """
-
-    def __init__(self, ask: Ask, descriptors: tuple[int, int]) -> None:
-        self._ready, ready = os.pipe2(os.O_CLOEXEC)
-        words = [sys.executable, "-m", "rootless.runtime.egress", str(os.getpid())]
-        words += [str(ask.paths.store), str(ask.paths.run), ask.record.id]
+    words = [sys.executable, "-m", "rootless.runtime.egress", str(os.getpid())]
+    words += [str(ask.paths.store), str(ask.paths.run), ask.record.id]
+    copies: list[int] = []
+    try:
         # Out of the way of each other first.
-        copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, READY + 1) for fd in (*descriptors, ready)]
+        copies.extend(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, READY + 1) for fd in (*descriptors, ready))
         actions = [(os.POSIX_SPAWN_DUP2, fd, place) for fd, place in zip(copies, PLACES, strict=True)]
-        try:
-            pid = os.posix_spawn(sys.executable, words, os.environ, file_actions=actions)
-        finally:
-            for fd in (ready, *copies):
-                os.close(fd)
-        self.process = Process(NAME, pid, os.pidfd_open(pid))
-
-    def fileno(self) -> int:
-        """Readable when it is ready, or has ended."""
-        return self._ready
-
-    def wait(self, seconds: float) -> None:
-        """Until it is ready.
-
-        Raises:
-            RootlessError: it ended before, or the time is over.
-        """
-        poll = select.poll()
-        poll.register(self._ready, select.POLLIN)
-        try:
-            if not poll.poll(seconds * 1000):
-                raise RootlessError(f"{NAME} was not ready within {seconds:g} s")
-            if not os.read(self._ready, 1):
-                raise RootlessError(f"{NAME}: it ended at once")
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Listen no longer."""
-        if self._ready >= 0:
-            os.close(self._ready)
-        self._ready = -1
+        return os.posix_spawn(sys.executable, words, os.environ, file_actions=actions)
+    finally:
+        for fd in copies:
+            os.close(fd)

@@ -13,8 +13,9 @@ from contextlib import suppress
 from ..container.network import Connected, Port
 from ..errors import RootlessError
 from . import addresses, host, ports, reserve, resolv
-from .setup import Ask, Place, Process
-from .spawn import NET, READY, Starting, end
+from .helper import Process, Starting
+from .setup import Ask, Place
+from .spawn import NET, READY, start
 
 READY_TIMEOUT = 10.0
 """Seconds for which pasta may take to set up its interface; some milliseconds are usual."""
@@ -56,8 +57,13 @@ class Pasta:
     def attach(self, place: Place, *, fork: bool = True) -> None:
         """Start pasta."""
         self._place = place
-        self._starting = Starting("pasta", self.command(), place, fork=fork)
+        self._start(fork=fork)
+
+    def _start(self, *, fork: bool) -> Starting:
+        assert self._place is not None, "attach comes first"
+        self._starting = start("pasta", self.command(), self._place, fork=fork)
         self.helpers = [self._starting.process]
+        return self._starting
 
     def settle(self) -> Connected:
         """Wait for its interface."""
@@ -67,7 +73,7 @@ class Pasta:
         except RootlessError as problem:
             raise RootlessError(problem.message, hint=_hint(problem.message)) from problem
         self._reserved.release()
-        mac = self.net.mac or (addresses.own(self.net).mac if "--ns-mac-addr" in self._starting.argv else "")
+        mac = self.net.mac or (addresses.own(self.net).mac if "--ns-mac-addr" in self.command() else "")
         found = addresses.read(self._place.pid, "pasta", mac)
         return Connected(
             endpoints=(found,) if found is not None else (),
@@ -89,20 +95,20 @@ class Pasta:
 
     def repair(self, helper: Process) -> Starting:
         """Another pasta for the same ports. With the old one its interface went, and all connections."""
-        assert self._place is not None, "there was a pasta"
-        end(helper)
-        self._starting = Starting("pasta", self.command(), self._place, fork=False)
-        self.helpers = [self._starting.process]
-        return self._starting
+        self._end()
+        return self._start(fork=False)
 
     def detach(self) -> None:
         """Kill pasta; its tap device goes with it."""
         self._reserved.release()
+        self._end()
+
+    def _end(self) -> None:
         if self._starting is not None:
             self._starting.close()
             self._starting = None
         for helper in self.helpers:
-            end(helper)
+            helper.end()
         self.helpers = []
 
     # --- its command line ----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from ..container.network import Connected
 from ..container.record import Record
 from ..idmap import IdMap
 from ..paths import Paths
+from .helper import Process, Starting
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -41,31 +42,6 @@ class Ask(msgspec.Struct, frozen=True):
     paths: Paths
     record: Record
     idmap: IdMap
-
-
-class Process(msgspec.Struct, frozen=True):
-    """A helper process, a child of the monitor that it ends with (PR_SET_PDEATHSIG)."""
-
-    name: str
-    pid: int
-    pidfd: int
-
-
-class Recovery(Protocol):
-    """A helper that is being started anew."""
-
-    @property
-    def process(self) -> Process: ...
-
-    def fileno(self) -> int:
-        """Readable when `wait` will not wait."""
-
-    def wait(self, seconds: float) -> None:
-        """Until it can be used.
-
-        Raises:
-            RootlessError: it can't, with what it said.
-        """
 
 
 class Network(Protocol):
@@ -110,10 +86,13 @@ class Network(Protocol):
     def helpers(self) -> Sequence[Process]:
         """Whose end means that the network is down."""
 
-    def repair(self, helper: Process) -> Recovery | None:
+    def repair(self, helper: Process) -> Starting | None:
         """Start a helper anew that has ended; None when the network stays down. Must not fork: trio is running.
 
         From then on the new one stands in `helpers` in its place, whether or not it comes to something.
+
+        Raises:
+            OSError, RootlessError: none could be started, and there is none then. It may be tried again.
         """
 
     def detach(self) -> None:
@@ -139,7 +118,7 @@ class Unconnected:
     def nameservers(self, wanted: Sequence[str], host: Sequence[str]) -> Sequence[str]:
         return wanted or host
 
-    def repair(self, helper: Process) -> Recovery | None:
+    def repair(self, helper: Process) -> Starting | None:
         return None
 
     def detach(self) -> None:

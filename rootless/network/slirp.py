@@ -14,8 +14,9 @@ import msgspec
 from ..container.network import Connected, Port
 from ..errors import ConflictError, RootlessError, UnavailableError, UsageError
 from . import addresses, host, ports, reserve
-from .setup import Ask, Place, Process
-from .spawn import NET, Starting, end
+from .helper import Process, Starting
+from .setup import Ask, Place
+from .spawn import NET, start
 
 READY_TIMEOUT = 10.0
 READY_FD = 3
@@ -66,7 +67,7 @@ class Slirp:
 
     def _start(self, *, fork: bool) -> Starting:
         assert self._place is not None, "attach comes first"
-        self._starting = Starting("slirp4netns", self.command(), self._place, fork=fork, ready_at=READY_FD)
+        self._starting = start("slirp4netns", self.command(), self._place, fork=fork, ready_at=READY_FD)
         self.helpers = [self._starting.process]
         return self._starting
 
@@ -108,7 +109,7 @@ class Slirp:
             self._starting.close()
             self._starting = None
         for helper in self.helpers:
-            end(helper)
+            helper.end()
         self.helpers = []
 
     def command(self) -> list[str]:

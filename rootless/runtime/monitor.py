@@ -107,7 +107,7 @@ class Monitor:
             if self.networking is not None and self.networking.is_named:
                 self._attending.start_soon(self._keep_names, self.networking.holding)
             if self.tending is not None:
-                self._attending.start_soon(self._tend, self.tending)
+                self._attending.start_soon(self._tend, self.tending, self._helping)
             async with trio.open_nursery() as relaying:
                 for number, fd in self.running.outputs.items():
                     relaying.start_soon(self._relay_output, number, fd)
@@ -250,14 +250,16 @@ class Monitor:
         try:
             self.rewire()
         finally:
-            self._attending.start_soon(self._tend, self.tending)
+            self._attending.start_soon(self._tend, self.tending, self._helping)
 
     async def _keep_names(self, holding: Holding) -> None:
         with self._naming:
             await keep_names(holding)
 
-    async def _tend(self, tending: Callable[[], Awaitable[None]]) -> None:
-        with self._helping:
+    async def _tend(self, tending: Callable[[], Awaitable[None]], helping: trio.CancelScope) -> None:
+        """Until the scope is cancelled, which may be before this begins: another one has the next helpers then."""
+        with helping:
+            await trio.lowlevel.checkpoint()
             await tending()
 
     def _do(self, connection: stream.Connection, work: Callable[[], None]) -> None:

@@ -17,7 +17,8 @@ from ..errors import RootlessError, StoreError
 from ..idmap import IdMap
 from ..kernel import process
 from ..network import choice, hosts, resolv
-from ..network.setup import Ask, Network, Place, Process
+from ..network.helper import Process
+from ..network.setup import Ask, Network, Place
 
 if TYPE_CHECKING:
     from ..network.holding import Holding

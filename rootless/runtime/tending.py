@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import trio
 
 from ..errors import RootlessError
-from ..network.setup import Network, Process
+from ..network.helper import Process
+from ..network.setup import Network
 
 DELAYS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before each attempt to start a helper anew; after the last one the network stays down."""
@@ -37,33 +37,25 @@ async def _tend(network: Network, helper: Process, tell: Callable[[str], None]) 
         await trio.lowlevel.wait_readable(helper.pidfd)
         if trio.current_time() - began > LONG_ENOUGH:
             attempts = 0
-        reason = f"{helper.name} {_how_it_ended(helper)}"
+        reason = f"{helper.name} {helper.how_it_ended()}"
         tell(reason)
-        while attempts < len(DELAYS):
+        replaced = None
+        while replaced is None and attempts < len(DELAYS):
             await trio.sleep(DELAYS[attempts])
             attempts += 1
-            recovery = network.repair(helper)
-            if recovery is None:
-                return
-            helper = recovery.process
-            with trio.move_on_after(READY_TIMEOUT):
-                await trio.lowlevel.wait_readable(recovery)
             try:
+                recovery = network.repair(helper)
+                if recovery is None:
+                    return
+                with trio.move_on_after(READY_TIMEOUT):
+                    await trio.lowlevel.wait_readable(recovery)
                 recovery.wait(0)
-            except RootlessError as problem:
-                tell(f"{reason}; {problem.message}")
-                continue
-            tell("")
-            break
-        else:
+            except (OSError, RootlessError) as problem:
+                # No process, no descriptor to be had, or it ended at once: none of it is the container's end.
+                tell(f"{reason}; {problem}")
+            else:
+                replaced = recovery.process
+        if replaced is None:
             return
-
-
-def _how_it_ended(helper: Process) -> str:
-    """In words; it is not reaped by this."""
-    ended = os.waitid(os.P_PIDFD, helper.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    if ended is None:
-        return "ended"
-    if ended.si_code == os.CLD_EXITED:
-        return f"ended with code {ended.si_status}"
-    return f"was killed by signal {ended.si_status}"
+        helper = replaced
+        tell("")
