@@ -127,6 +127,8 @@ class _Planner:
         """Where a source's items go: into the destination, or in its place."""
         if source.placed or source.is_directory or not into:
             return destination
+        if not source.name:
+            raise InvalidError("cannot determine filename from url", hint="name the file in the destination")
         return join(destination, source.name)
 
     def _check(self, path: str, wanted: Entry) -> None:

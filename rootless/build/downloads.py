@@ -7,20 +7,22 @@ import os
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from .. import child
-from ..errors import InvalidError
+from ..errors import InvalidError, StoreError
 from ..storage import digest as digests
 
 _CHUNK = 1 << 18
+_LONGEST = 255
+"""Bytes of a file's name (NAME_MAX)."""
 
 
 class Download:
     """One URL, fetched when it is asked for.
 
     Attributes:
-        name: what the file is called in a directory.
+        name: what the file is called in a directory; empty when the URL tells nothing that a file could be called.
         digest: of its bytes: what `--checksum` says, else known once it was fetched.
         size: in bytes, likewise.
     """
@@ -30,24 +32,19 @@ class Download:
         Raises:
             InvalidError: the checksum is none, or the URL is not one that can be fetched.
         """
-        if not url.startswith(("http://", "https://")) or urlsplit(url).path.endswith(".git"):
+        from ..registry import url as urls
+
+        path = urls.parse(url).target.partition("?")[0] if url.startswith(("http://", "https://")) else ""
+        if not path or path.endswith(".git"):
             raise InvalidError(
                 f"{url}: ADD fetches files from http and https, not repositories", hint="clone it in a RUN"
             )
         self.url = url
         self.digest = digests.check(checksum) if checksum else ""
         self.size = 0
+        self.name = _name(path)
         self._tmp = tmp
         self._fd = -1
-
-    @property
-    def name(self) -> str:
-        name = posixpath.basename(unquote(urlsplit(self.url).path))
-        if not name or "/" in name:
-            raise InvalidError(
-                f"cannot determine filename from url: {self.url}", hint="name the file in the destination"
-            )
-        return name
 
     def fetch(self) -> None:
         """Get the file, unless that has been done.
@@ -60,7 +57,7 @@ class Download:
             return
         fd = os.open(self._tmp, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            child.call(lambda: _fetch(self.url, fd), "the download")
+            _fetch(self.url, fd)
             self.size = os.fstat(fd).st_size
             self._fd = fd
             found = self._hash()
@@ -89,8 +86,21 @@ class Download:
             yield chunk
 
 
+def _name(path: str) -> str:
+    """The last part of a URL's path, decoded, as in BuildKit."""
+    name = posixpath.basename(unquote(path))
+    fits = name not in ("", ".", "..") and "\0" not in name and len(os.fsencode(name)) <= _LONGEST
+    return name if fits else ""
+
+
 def _fetch(text: str, fd: int) -> None:
     from ..registry import fetch, http, url
 
-    with open(fd, "wb", buffering=0, closefd=False) as file:
-        http.run(fetch.fetch, url.parse(text), file.write, http.LIMITS)
+    def get() -> None:
+        with open(fd, "wb", buffering=0, closefd=False) as file:
+            http.run(fetch.fetch, url.parse(text), file.write, http.LIMITS)
+
+    try:
+        child.call(get, "the download")
+    except OSError as problem:
+        raise StoreError(f"{text} can't be kept while it is read: {problem.strerror}") from problem

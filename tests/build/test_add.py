@@ -90,10 +90,14 @@ class Served(BaseHTTPRequestHandler):
         pass
 
 
+NAMELESS = {"/": b"", "/%2e%2e": b"", "/a%00b": b""}
+"""What tells no name for a file."""
+
+
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, type[Served]]]:
     """A web server: its address, and what it serves and was asked for."""
-    handler = type("Handler", (Served,), {"files": {"/": b"", "/file": b"text\n", "/a.tar": tar()}, "asked": []})
+    handler = type("Handler", (Served,), {"files": {**NAMELESS, "/file": b"text\n", "/a.tar": tar()}, "asked": []})
     with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -117,6 +121,17 @@ def test_urls(site: Site, web: tuple[str, type[Served]]) -> None:
     assert site.sh("cat /x/file /y") == "new\nnew\n"
 
 
+def test_what_urls_call_their_files(site: Site, web: tuple[str, type[Served]]) -> None:
+    """The last part of the path, decoded; none is needed where the destination names the file."""
+    url, served = web
+    served.files |= dict.fromkeys(
+        ("/a%20b", "/deep%2Fc?query=/d", "/..%2f..%2fetc%2fe", "/%2e%2e", "/a%00b"), b"text\n"
+    )
+    adds = "".join(f"ADD {url}{path} /x/\n" for path in ("/a%20b", "/deep%2Fc?query=/d", "/..%2f..%2fetc%2fe"))
+    site.ok(f"FROM busybox\n{adds}ADD {url}/%2e%2e /f\nADD {url}/a%00b /g\nADD {url}/ /h\n")
+    assert site.sh("ls /x; cat /f /g /h") == "a b\nc\ne\ntext\ntext\n"
+
+
 def test_a_checksum_is_proved_and_saves_a_look(site: Site, web: tuple[str, type[Served]]) -> None:
     url, served = web
     right = hashlib.sha256(b"text\n").hexdigest()
@@ -134,6 +149,14 @@ def test_a_checksum_is_proved_and_saves_a_look(site: Site, web: tuple[str, type[
         ("ADD {url}/none /x", "404"),
         ("ADD http://127.0.0.1:1/file /x", "127.0.0.1"),
         ("ADD {url}/ /x/", "cannot determine filename from url"),
+        ("ADD {url}/%2e%2e /x/", "cannot determine filename from url"),
+        ("ADD {url}/a%00b /x/", "cannot determine filename from url"),
+        ("ADD http://[x/ /x/", "is not a valid URL"),
+        ("ADD http://host:port/x /x/", "is not a valid URL"),
+        ("ADD http:///x /x/", "is not a valid URL"),
+        ("ADD http://127.0.0.1:99999/x /x/", "is not a valid URL"),
+        ('ADD ["http://127.0.0.1:1/a\\nHost: b", "/x/"]', "is not a valid URL"),
+        ("ADD https://127.0.0.1:1/x.git /x/", "not repositories"),
         ("ADD --checksum=md5:00 {url}/file /x", "md5"),
         ("ADD --unpack=true {url}/file /x", "is not an archive"),
     ],
