@@ -98,9 +98,13 @@ class Packer:
     def source(self, tree: Tree, source: Source, root: str) -> None:
         """All of a source, whose items go to where `root` says.
 
+        The names of one file stay names of one file within a source, not from one source to the next: as in BuildKit,
+        where each is copied by itself, and as the key says.
+
         Raises:
             InvalidError: a file changed since it was chosen, or can't be in a layer.
         """
+        self._names.clear()
         for item in source.items:
             path = join(root, item.target) if item.target else root
             if item.entry.is_directory and not item.target and path in self.existing:

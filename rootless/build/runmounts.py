@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import posixpath
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -398,9 +399,10 @@ def _remove_empty(root: int, path: str) -> None:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
     parent = fs.openat2(root, above or ".", flags, resolve=fs.RESOLVE_BENEATH | fs.RESOLVE_NO_SYMLINKS)
     try:
-        if os.stat(name, dir_fd=parent, follow_symlinks=False).st_size == 0:
-            os.unlink(name, dir_fd=parent)
-        else:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):  # of any size: on btrfs an empty one has 0 bytes
             os.rmdir(name, dir_fd=parent)
+        elif stat.S_ISREG(status.st_mode) and not status.st_size:
+            os.unlink(name, dir_fd=parent)
     finally:
         os.close(parent)

@@ -110,8 +110,8 @@ class Transfer:
             return
         # What an image or a stage holds is fixed by its chain id: mostly its files need not be read for a key.
         chain = self._origin[-1].chain_id if self._origin else ""
-        words = [*instruction.sources, "--", *instruction.exclude, "--", *map(repr, instruction.inline)]
-        key = self._key("copy from", [chain, words, self._parents])
+        inline = [repr(each) for each in instruction.inline]
+        key = self._key("copy from", [chain, instruction.sources, instruction.exclude, inline, self._parents])
         builder.take(key, self._number, instruction.text, self._created_by(), self._from_origin, self._closer_key)
 
     def _closer_key(self) -> str:

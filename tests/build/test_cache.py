@@ -43,6 +43,30 @@ def test_only_what_a_step_depends_on_counts(site: Site) -> None:
     assert known(site.ok(DOCKERFILE, "--no-cache")) == 0
 
 
+def test_names_of_one_file_count_within_a_source(site: Site, tmp_path: Path) -> None:
+    """From one source to the next they are files of their own, whether they are links in the context or not."""
+    text = "FROM busybox\nCOPY in /x/\nCOPY in/a in/b /y/\nCOPY in/? /z/\n"
+    archive = tmp_path / "made.tar"
+    words = "-o", f"type=oci,dest={archive}"
+    site.write({"in/a": site.name})
+    os.link(site.directory / "in/a", site.directory / "in/b")
+    site.ok(text, *words)
+    found = read(archive).files
+    assert {found[f"x/{name}"].kind for name in "ab"} == {"f", "h"}
+    assert {found[f"{place}/{name}"].kind for place in "yz" for name in "ab"} == {"f"}
+    (site.directory / "in/b").unlink()
+    assert known(site.ok(text, *words, files={"in/b": site.name})) == 0, "the first step's source has changed"
+    assert known(site.ok(text, *words)) == 3
+
+
+def test_no_word_is_taken_for_another_list_s(site: Site) -> None:
+    """A file that is called `--`, and a pattern that says so."""
+    text = "FROM busybox AS x\nRUN mkdir /s && echo 1 > /s/f && echo 2 > /--\nFROM busybox\nCOPY --from=x {0} /d/\n"
+    for words, expected in (("--exclude=-- /s", "f\n"), ("/s --", "--\nf\n")):
+        site.ok(text.format(words))
+        assert site.sh("ls /d") == expected
+
+
 def test_an_argument_counts_where_it_is_declared(site: Site) -> None:
     text = "FROM busybox\nRUN echo 1 > /a\nARG v\nRUN echo $v > /b\n"
     site.ok(text, "--build-arg", "v=1")
