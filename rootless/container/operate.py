@@ -13,12 +13,15 @@ from ..errors import ConflictError, NotFoundError
 from ..kernel.process import machine_id
 from ..runtime import control, stream
 from . import signals
-from .container import Container, kill_if_same, signal_if_same
+from .container import Container, Hold, kill_if_same, signal_if_same
 from .state import ALIVE, Status
 from .store import Containers
 
 KILL_TIMEOUT = 10.0
 """Seconds in which a killed container's monitor has to finish."""
+
+RETRY = 0.1
+"""Seconds after which a container that somebody holds is looked at again."""
 
 MONITOR_TIMEOUT = 5.0
 """Seconds in which a monitor has to answer."""
@@ -163,19 +166,37 @@ def remove(containers: Containers, container: Container, *, force: bool = False,
         ConflictError: it is running; in Docker's words.
         StoreError: something of it can't be removed.
     """
-    state = container.state()
-    if state.status in ALIVE:
-        if state.machine_id != machine_id():
-            raise ConflictError(f"container {container.name} is running on {state.host}", hint="remove it from there")
-        if not force:
-            raise ConflictError(
-                f'cannot remove container "/{container.name}": container is {state.status}',
-                hint="stop the container before removing or force remove",
-            )
-        _kill_for_good(container)
     try:
-        with container.hold("remove", wait=KILL_TIMEOUT if force else 0):
+        with _hold_to_remove(container, force):
             containers.remove(container, volumes=volumes, force=force)
     except NotFoundError:
         if not force:  # with --rm its own monitor was faster
             raise
+
+
+def _hold_to_remove(container: Container, force: bool) -> Hold:
+    """The lock of a container that does not run. With `force` it is killed first: also one that is only being started,
+    as soon as it runs."""
+    deadline = time.monotonic() + KILL_TIMEOUT
+    while True:
+        _end(container, force)
+        try:
+            return container.hold("remove", wait=RETRY if force else 0)
+        except ConflictError:
+            if not force or time.monotonic() > deadline:
+                raise
+
+
+def _end(container: Container, force: bool) -> None:
+    """Have a container that runs killed, where `force` allows it."""
+    state = container.state()
+    if state.status not in ALIVE:
+        return
+    if state.machine_id != machine_id():
+        raise ConflictError(f"container {container.name} is running on {state.host}", hint="remove it from there")
+    if not force:
+        raise ConflictError(
+            f'cannot remove container "/{container.name}": container is {state.status}',
+            hint="stop the container before removing or force remove",
+        )
+    _kill_for_good(container)

@@ -8,14 +8,11 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rootless.fuse import server
-from rootless.kernel import mount
 from tests.drivers.arena import Arena
 from tests.drivers.cases import CASES
 from tests.drivers.test_semantics import setup
@@ -92,26 +89,28 @@ def test_a_start_imports_neither_trio_nor_metadata() -> None:
     assert not loaded & {"trio", "importlib.metadata", "rich", "ssl", "asyncio", "msgspec"}
 
 
-def test_the_first_byte_comes_soon_after_the_mount(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within 0.1 s where the processor is free (docs/performance.md); this must hold on a busy machine too."""
+def test_the_first_byte_comes_soon_after_the_mount(arena: Arena) -> None:
+    """Within 0.1 s where the processor is free (docs/performance.md). How busy it is says nothing about the server:
+    here its processor time counts, which includes the imports before the mount."""
     setup(arena)
-    plain = mount.mount
-    began: list[float] = []
-
-    def noting(source: str | None, *arguments: Any) -> None:
-        began[:] = [time.monotonic()]
-        plain(source, *arguments)
-
-    monkeypatch.setattr(mount, "mount", noting)
-
-    def work() -> float:
-        Path("file").read_bytes()
-        return time.monotonic() - began[0]
-
+    is_read, go_on = os.pipe(), os.pipe()
     times: list[float] = []
-    while len(times) < 10 and min(times, default=1) >= 0.1:
-        times.append(arena.container("cow", work))
-    assert min(times) < 0.3, times
+
+    def work() -> None:
+        Path("file").read_bytes()
+        os.write(is_read[1], b"x")
+        os.read(go_on[0], 1)
+
+    def started(_: int, daemon: int) -> None:
+        os.read(is_read[0], 1)
+        times.append(int(Path(f"/proc/{daemon}/schedstat").read_text().split()[0]) / 1e9)
+        os.write(go_on[1], b"x")
+
+    while len(times) < 10 and min(times, default=1) >= 0.15:
+        arena.container("cow", work, started=started)
+    for descriptor in (*is_read, *go_on):
+        os.close(descriptor)
+    assert min(times) < 0.15, times
 
 
 def resident(pid: int) -> tuple[int, int]:

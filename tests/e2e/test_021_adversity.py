@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from rootless.container.store import Containers
 from rootless.errors import UnavailableError
 from rootless.paths import private_directory
 from tests.conftest import Rootless
+from tests.waiting import wait_for
 
 IMAGE = "busybox:latest"
 
@@ -43,12 +45,24 @@ def test_a_reader_that_starts_late_gets_everything(rootless: Rootless) -> None:
 
 def test_a_reader_that_never_reads_does_not_keep_a_container(rootless: Rootless) -> None:
     process = rootless.popen("run", "--name", "stuck", IMAGE, "yes", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    time.sleep(1)
-    began = time.monotonic()
+    wait_for(lambda: rootless.ok("ps", "-q", "--filter", "name=stuck"))
+    time.sleep(0.5)  # by now it has filled what lies between
     assert rootless.ok("rm", "-f", "stuck") == "stuck\n"
-    assert time.monotonic() - began < 25
     process.kill()
     process.communicate()
+
+
+def test_rm_force_takes_a_container_that_is_only_being_started(rootless: Rootless) -> None:
+    """It does not run yet when `rm` looks at it, and its monitor has its lock: here one stopped in a start."""
+    running = rootless.popen("run", "--name", "early", IMAGE, "sleep", "60", stderr=subprocess.DEVNULL)
+    wait_for(rootless.containers)
+    monitor = Containers(rootless.paths).resolve("early").stored_state().monitor
+    os.kill(monitor, signal.SIGSTOP)
+    removal = rootless.popen("rm", "-f", "early", stdout=subprocess.PIPE)
+    time.sleep(1)  # whatever it does first, it does to a container that is not running
+    os.kill(monitor, signal.SIGCONT)
+    assert removal.communicate() == (b"early\n", None)
+    assert (removal.returncode, running.wait()) == (0, 137)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import time
 from pathlib import Path
@@ -170,16 +171,21 @@ def thousand(tmp_path: Path) -> Rootless:
 
 
 def test_a_thousand_stopped_containers_are_listed_at_once(thousand: Rootless, tmp_path: Path) -> None:
-    """The command as it is installed, with compiled modules. Others work on this machine: the best of many tries
-    counts."""
+    """The command as it is installed, with compiled modules. It waits for nothing: its processor time is what it takes
+    on a machine of its own, and the best of some tries what it takes where others work as well."""
     environment = thousand.environment | {"PYTHONPYCACHEPREFIX": str(tmp_path / "pyc")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     times = [LIMIT + 1]
-    deadline = time.monotonic() + 30
-    while min(times) > LIMIT and time.monotonic() < deadline:
-        start = time.monotonic()
+    while min(times) > LIMIT and len(times) < 30:
+        before = processor_time()
         done = subprocess.run(thousand.argv("ps", "-a"), env=environment, capture_output=True, check=True)
-        times.append(time.monotonic() - start)
+        times.append(processor_time() - before)
         assert done.stdout.count(b"\n") == 1001
         assert done.stderr == b""
     assert min(times) <= LIMIT, f"{times}"
+
+
+def processor_time() -> float:
+    """Seconds that the children waited for have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
