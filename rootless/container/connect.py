@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import msgspec
 
-from .. import room
+from .. import locks, room
 from ..errors import ConflictError, NotFoundError, RootlessError
 from ..network import bridged, choice, leases, names, switch
 from ..network.record import Lease, Network
@@ -43,10 +43,14 @@ def connect(engine: Engine, network: Network, container: Container, wish: Wish) 
     Raises:
         ConflictError: it is there already, its mode does not allow it, or the address is taken; in Docker's words.
     """
-    engine = _of_its_session(engine, container)
     kind = container.spec.network.partition(":")[0]
     if kind in WHY_NOT:
         raise ConflictError(WHY_NOT[kind])
+    with _alone(container):
+        return _connect(_of_its_session(engine, container), network, container, wish)
+
+
+def _connect(engine: Engine, network: Network, container: Container, wish: Wish) -> str:
     if any(known.name == network.name for known in container.spec.net.networks):
         raise ConflictError(f"endpoint with name {container.name} already exists in network {network.name}")
     state = container.state()
@@ -74,7 +78,11 @@ def disconnect(engine: Engine, network: Network, container: Container, *, force:
     Raises:
         ConflictError: it is not there; in Docker's words.
     """
-    engine = _of_its_session(engine, container)
+    with _alone(container):
+        return _disconnect(_of_its_session(engine, container), network, container, force=force)
+
+
+def _disconnect(engine: Engine, network: Network, container: Container, *, force: bool) -> str:
     if not any(known.name == network.name for known in container.spec.net.networks) and not force:
         raise ConflictError(f"container {container.id} is not connected to network {network.name}")
     try:
@@ -86,6 +94,19 @@ def disconnect(engine: Engine, network: Network, container: Container, *, force:
     warning = _change_way_out(engine, container)
     _tell_files(engine, container)
     return warning
+
+
+@contextmanager
+def _alone(container: Container) -> Iterator[None]:
+    """Be the only one who changes a container's networks: two would choose the same name for an interface, and each
+    leave the other's way out. Its record is what it is then."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(locks.lock(container.directory / "networks.lock"))
+        except FileNotFoundError:
+            raise NotFoundError(f"No such container: {container.name}") from None
+        container.refresh()
+        yield
 
 
 def _of_its_session(engine: Engine, container: Container) -> Engine:
@@ -129,9 +150,9 @@ def _plug(engine: Engine, container: Container, state: State, wish: Wish) -> Non
                 with names.connect(engine.paths, engine.idmap, room_fd, switch_fd) as link:
                     _hand_over(container, switch_fd, link.fileno())
             except BaseException:
-                leases.drop(networks, container.id, [wish.name])
                 with suppress(OSError, RootlessError):
-                    switch.unplug(room_fd, inside, plugs[0].lease.interface)
+                    switch.unplug(room_fd, switch_fd, plugs[0].port)
+                leases.drop(networks, container.id, [wish.name])
                 raise
         finally:
             switch.forget(engine.paths, engine.idmap)
@@ -153,9 +174,21 @@ def _unplug(engine: Engine, container: Container, network: Network) -> None:
     lease = _lease(networks, network.name, container.id)
     state = container.state()
     if lease is not None and state.status in ALIVE and state.pid:
-        with _inside(engine, state) as (room_fd, inside):
-            switch.unplug(room_fd, inside, lease.interface)
+        room_fd = room.open_room(engine.paths, engine.idmap)
+        try:
+            _pull(engine, room_fd, switch.Plug(network, lease).port)
+        finally:
+            os.close(room_fd)
     leases.drop(networks, container.id, [network.name])
+
+
+def _pull(engine: Engine, room_fd: int, port: str) -> None:
+    switch_fd = switch.find(engine.paths, engine.idmap, room_fd)
+    if switch_fd is not None:
+        try:
+            switch.unplug(room_fd, switch_fd, port)
+        finally:
+            os.close(switch_fd)
 
 
 def _lease(networks: Networks, name: str, container_id: str) -> Lease | None:

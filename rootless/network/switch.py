@@ -215,14 +215,16 @@ def _existing(netlink: Netlink, name: str) -> Link:
     return found
 
 
-def unplug(room_fd: int, container: int, interface: str) -> None:
-    """Take an interface out of a container, and with it the other side of the pair. One that is gone is no failure."""
+def unplug(room_fd: int, switch: int, port: str) -> None:
+    """Remove a port, and with it the container's side of the pair, whatever that is called by now. One that is gone is
+    no failure."""
 
     def work() -> None:
         room.inhabit(room_fd)
-        ns.setns(container, ns.CLONE_NEWNET)
+        _alone(switch)
+        ns.setns(switch, ns.CLONE_NEWNET)
         with Netlink() as netlink:
-            if (link := netlink.link(interface)) is not None:
+            if (link := netlink.link(port)) is not None:
                 netlink.delete_link(link.index)
 
     child.call(work, WHAT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -136,6 +137,21 @@ def test_a_running_container_is_connected_and_disconnected(networks: Rootless) -
         "events", "--since", f"{began:.9f}", "--until", "0s", "--filter", "type=network", "--format", "{{.Action}}"
     )
     assert shown.split()[0] == "connect" and "disconnect" in shown
+
+
+def test_several_networks_at_once(networks: Rootless) -> None:
+    """Each has its interface, and none takes another's away."""
+    names = ["blue", "green", "red"]
+    for name in names:
+        networks.ok("network", "create", name)
+    serve(networks, "web", "bridge")
+    for change, end in ("connect", 4), ("disconnect", 1):
+        running = [networks.popen("network", change, name, "web", stderr=subprocess.PIPE) for name in names]
+        assert [(process.communicate()[1], process.returncode) for process in running] == [(b"", 0)] * 3
+        inside = networks.ok("exec", "web", "ls", "/sys/class/net").split()
+        assert len([name for name in inside if name != "lo"]) == end, inside
+        if change == "connect":
+            assert {fetch(networks, name, "web") for name in names} == {"web"}
 
 
 def test_one_of_another_session_is_connected_where_it_runs(networks: Rootless, tmp_path: Path) -> None:
