@@ -16,7 +16,7 @@ from .copyup import CopyUp
 from .metadata import at
 from .node import UPPER, Directory, File, Node
 from .tree import Tree, error
-from .whiteout import Whiteouts, set_opaque
+from .whiteout import Whiteouts, announce_whiteout, set_opaque
 from .work import NO_FLAGS
 
 
@@ -86,6 +86,8 @@ class Renames:
     def _rename_over_whiteout(
         self, source: int, old_name: bytes, destination: int, new_name: bytes, *, leave_whiteout: bool
     ) -> None:
+        if not leave_whiteout:
+            announce_whiteout(source)  # there it stands until it is removed below
         try:
             fs.renameat2(source, old_name, destination, new_name, fs.RENAME_EXCHANGE)
         except OSError as problem:

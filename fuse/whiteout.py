@@ -16,6 +16,7 @@ from rootless.kernel import fs
 from .metadata import at
 
 OPAQUE = "user.overlay.opaque"
+ORIGIN = "user.overlay.origin"
 WHITEOUT = "user.overlay.whiteout"
 
 
@@ -30,6 +31,16 @@ def is_opaque(target: int | str) -> bool:
 def set_opaque(target: int | str) -> None:
     """Make a directory of the writable layer opaque."""
     os.setxattr(target, OPAQUE, b"y")
+
+
+def announce_whiteout(directory: int) -> None:
+    """Have overlayfs look for whiteouts in a directory that merges with nothing, in which one is about to stand.
+
+    It lists such a directory as it is on disk, a whiteout as a device that can't be opened, unless the directory has an
+    origin; an empty one says that this is not known (ovl_path_check_origin_xattr() in fs/overlayfs/util.c).
+    """
+    with suppress(FileExistsError):
+        os.setxattr(directory, ORIGIN, b"", os.XATTR_CREATE)
 
 
 def has_whiteout_attribute(directory: int, name: bytes) -> bool:
