@@ -39,7 +39,12 @@ def find_or_make(
         directory.mkdir(mode=0o700, exist_ok=True)
         fd = _find(directory, fits)
         if fd is None:
-            fd = make()
+            try:
+                fd = make()
+            except BaseException:
+                with suppress(OSError):
+                    directory.rmdir()
+                raise
         if hold:
             _register(directory, fd)
     return fd

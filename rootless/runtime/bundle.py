@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from ..kernel import mount as m
 from ..paths import Paths
 from ..storage import drivers
 from ..storage.driver import HOST, LayerStack, StorageDriver
-from ..volumes.options import Device
+from ..volumes.options import Backing
 from . import joining, mounting, rootfs, tmpfs
 from .joining import Sharing
 from .kernelfs import Kernel
@@ -58,14 +59,14 @@ def assemble(
     debug: bool,
     cgroup: str = "",
     first: bool = False,
-    devices: dict[str, Device] | None = None,
+    devices: Mapping[str, Backing] | None = None,
 ) -> Bundle:
     """Look everything up that a start of `container` needs, and decide what is to be decided.
 
     Args:
         cgroup: as in `main_program`.
         first: it has never been started before.
-        devices: the directories of the machine's that volumes stand for, by the volumes' names.
+        devices: what volumes stand for that have no directory of their own, by the volumes' names.
 
     Raises:
         ConflictError: the container was made under another id map; its files' owners would mean nothing.
@@ -121,7 +122,7 @@ def plan(
     borrowed: frozenset[str] = frozenset(),
     *,
     first: bool = False,
-    devices: dict[str, Device] | None = None,
+    devices: Mapping[str, Backing] | None = None,
 ) -> tuple[rootfs.Operation, ...]:
     """The mounts of a container, in order.
 
@@ -143,7 +144,7 @@ def plan(
         writable=spec.privileged,
         unmasked=spec.privileged or spec.unmasked,
     )
-    operations = mounting.fills(record, first=first)
+    operations = mounting.fills(record, devices or {}, first=first)
     operations += kernel.plan()
     operations += [rootfs.Bind(device.host, device.container) for device in spec.devices]
     if HOST in record.layers:
@@ -160,7 +161,7 @@ def plan(
 
 
 def files_plan(
-    record: Record, idmap: IdMap, devices: dict[str, Device], *, first: bool = False
+    record: Record, idmap: IdMap, devices: Mapping[str, Backing], *, first: bool = False
 ) -> tuple[rootfs.Operation, ...]:
     """What has files of its own in a container that does not run: volumes, binds, what the engine writes for it. A
     tmpfs would be gone with whoever looks.
@@ -171,8 +172,12 @@ def files_plan(
     """
     names = sharing.donor(record.spec.network) or record.id
     own = [rootfs.Bind(f"containers/{names}/{name}", f"/etc/{name}") for name in ("resolv.conf", "hostname", "hosts")]
-    operations = mounting.fills(record, first=first)
-    operations += [op for op in mounting.by_depth(record, idmap, own, devices) if not isinstance(op, tmpfs.Tmpfs)]
+    operations = mounting.fills(record, devices, first=first)
+    operations += [op for op in mounting.by_depth(record, idmap, own, devices) if not _in_memory(op)]
     if record.spec.read_only:
         operations.append(rootfs.ReadOnlyRoot())
     return tuple(operations)
+
+
+def _in_memory(operation: rootfs.Operation) -> bool:
+    return isinstance(operation, tmpfs.Tmpfs) or (isinstance(operation, mounting.Host) and operation.memory is not None)

@@ -100,6 +100,7 @@ class _Keeper:
                 control.hang_up(self.listener)
             finally:
                 self._clear()
+                self.sources.release()
                 room.forget(self.paths, self.idmap)
                 control.stop_listening(self.paths, self.container.id)
         return 0
@@ -157,7 +158,7 @@ class _Keeper:
 
         confinement, debug, window = self.confinement, self.order.debug, self.order.window
         self.networking = Networking(self.container, self.idmap, self.room_fd)
-        self.sources.prepare()
+        self.sources.prepare(self.room_fd)
         bundle = assemble(
             self.paths,
             self.container,
@@ -259,6 +260,7 @@ class _Keeper:
     def _note(self, watch: Watch) -> None:
         """Write down what comes after this end: a restart, or nothing."""
         self.networking.detach()
+        self.sources.release()
         self.confinement.close()
         if self.confinement.oom_killed:
             self.container.emit("oom")

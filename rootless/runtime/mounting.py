@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -22,7 +22,7 @@ from ..idmap import IdMap
 from ..kernel import fs
 from ..kernel import mount as m
 from ..volumes import fill
-from ..volumes.options import Device
+from ..volumes.options import Backing, Device, Memory
 from .mountpoint import MountPoint, Root, attach_tree, open_inside
 from .ownership import Giver
 from .rootfs import Bind, Operation
@@ -48,13 +48,15 @@ class Fill(msgspec.Struct, frozen=True):
     volume: str
     directory: str
     targets: tuple[str, ...] = ()
+    device: str = ""
 
     def describe(self) -> str:
         return f"fill volume {self.volume} from {', '.join(self.targets)}" if self.targets else f"lock {self.volume}"
 
     def execute(self, root: Root) -> None:
         # The descriptor of the lock is left open: execve(2) closes it, when the monitor has its own.
-        fill.settle(self.directory, [partial(open_inside, root.fd, target, _DIRECTORY) for target in self.targets])
+        sources = [partial(open_inside, root.fd, target, _DIRECTORY) for target in self.targets]
+        fill.settle(self.directory, sources, self.device)
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -63,11 +65,13 @@ class Host(msgspec.Struct, frozen=True):
     Attributes:
         source: a path of the machine's, or one relative to the store.
         giver: gives the source to the container's user first; None for no change.
+        memory: the tmpfs of a volume in memory.
     """
 
     mount: Mount
     source: str
     giver: Giver | None = None
+    memory: Memory | None = None
 
     def describe(self) -> str:
         how = [self.mount.type, "ro" if self.mount.read_only else "", self.mount.propagation, self.mount.recursive]
@@ -108,6 +112,16 @@ class Host(msgspec.Struct, frozen=True):
         """What a copy that was made beforehand is called among `Root.borrowed`."""
         return f"machine:{self.mount.target}"
 
+    def copy_of_memory(self) -> int:
+        """The same of a volume in memory, by a process in the room."""
+        from ..volumes import memory
+
+        assert self.memory is not None
+        try:
+            return memory.copy(self.memory.namespace, self.mount.subpath)
+        except OSError as problem:
+            raise _no_subpath(self.mount, problem) from problem
+
     def copy(self, dirfd: int, path: str, flags: int = 0) -> int:
         """open_tree(2), with what is mounted below unless that shall be left out."""
         flags |= m.OPEN_TREE_CLONE | (0 if self.mount.recursive == "disabled" else m.AT_RECURSIVE)
@@ -129,12 +143,7 @@ class Host(msgspec.Struct, frozen=True):
                     top, self.mount.subpath, os.O_PATH, resolve=fs.RESOLVE_BENEATH | fs.RESOLVE_NO_MAGICLINKS
                 )
             except OSError as problem:
-                reason = (problem.strerror or "").lower()
-                if problem.errno == errno.EXDEV:
-                    reason = "it leads out of the volume"
-                raise RootlessError(
-                    f"cannot access path {self.mount.subpath} of volume {self.mount.source}: {reason}"
-                ) from problem
+                raise _no_subpath(self.mount, problem) from problem
             try:
                 yield below
             finally:
@@ -174,6 +183,11 @@ class Overlay(msgspec.Struct, frozen=True):
                 m.mount_setattr(point.fd, "", m.AT_EMPTY_PATH, m.MOUNT_ATTR_RDONLY)
 
 
+def copies_of_memory(plan: Iterable[Operation]) -> dict[str, int]:
+    """Descriptors on detached copies of volumes in memory, made by a process that is in the room."""
+    return {op.key: op.copy_of_memory() for op in plan if isinstance(op, Host) and op.memory is not None}
+
+
 def copies_for_root(plan: Iterable[Operation]) -> dict[str, int]:
     """Descriptors on detached copies of the machine's directories, made by real root before it enters the room: the
     subordinate id that its containers' root is may not walk to all of them. For others there are none: they are made
@@ -209,6 +223,11 @@ def _opened(path: str) -> Iterator[int]:
         os.close(fd)
 
 
+def _no_subpath(mount: Mount, problem: OSError) -> RootlessError:
+    reason = "it leads out of the volume" if problem.errno == errno.EXDEV else (problem.strerror or "").lower()
+    return RootlessError(f"cannot access path {mount.subpath} of volume {mount.source}: {reason}")
+
+
 def _mismatch(source: str, target: str) -> RootlessError:
     return RootlessError(
         f'error mounting "{source}" to rootfs at "{target}": not a directory: Are you trying to mount a directory '
@@ -232,23 +251,29 @@ def _overlay_refused(source: str, problem: OSError) -> RootlessError:
     return RootlessError(f"no overlay can be made over {source}: {(problem.strerror or '').lower()}")
 
 
-def fills(record: Record, *, first: bool) -> list[Operation]:
+def fills(record: Record, devices: Mapping[str, Backing], *, first: bool) -> list[Operation]:
     """What comes before all mounts: volumes are locked, in the order of their names so that no two containers wait for
-    each other, and at a container's `first` start they may be filled."""
+    each other, and at a container's `first` start they may be filled. One in memory is not, as in Docker."""
     targets: dict[str, list[str]] = {}
     for mount in record.spec.mounts:
         if mount.type == "volume":
             found = targets.setdefault(mount.source, [])
-            if first and not (mount.no_copy or mount.subpath):
+            if first and not (mount.no_copy or mount.subpath or isinstance(devices.get(mount.source), Memory)):
                 found.append(mount.target)
-    return [Fill(name, f"volumes/{name}", tuple(found)) for name, found in sorted(targets.items())]
+    return [_fill(name, found, devices.get(name)) for name, found in sorted(targets.items())]
 
 
-def by_depth(record: Record, idmap: IdMap, own: Iterable[Bind], devices: dict[str, Device]) -> list[Operation]:
+def _fill(name: str, targets: list[str], backing: Backing | None) -> Fill:
+    if not isinstance(backing, Device):
+        return Fill(name, f"volumes/{name}", tuple(targets))
+    return Fill(name, f"volumes/{name}", () if backing.read_only else tuple(targets), backing.path)
+
+
+def by_depth(record: Record, idmap: IdMap, own: Iterable[Bind], devices: Mapping[str, Backing]) -> list[Operation]:
     """The mounts that were asked for, and those of the engine's `own` that they leave room for.
 
     Args:
-        devices: the directories of the machine's that volumes stand for, by the volumes' names.
+        devices: what volumes stand for that have no directory of their own, by the volumes' names.
     """
     spec = record.spec
     wanted: list[tuple[str, Operation]] = [(path, Tmpfs(path, options)) for path, options in spec.tmpfs.items()]
@@ -264,7 +289,7 @@ def depth(target: str) -> int:
     return len([part for part in target.split("/") if part])
 
 
-def _operation(record: Record, idmap: IdMap, number: int, mount: Mount, devices: dict[str, Device]) -> Operation:
+def _operation(record: Record, idmap: IdMap, number: int, mount: Mount, devices: Mapping[str, Backing]) -> Operation:
     spec = record.spec
     giver = Giver(spec.user, spec.group_add, idmap) if mount.own else None
     match mount.type:
@@ -274,6 +299,8 @@ def _operation(record: Record, idmap: IdMap, number: int, mount: Mount, devices:
             device = devices.get(mount.source)
             if device is None:
                 return Host(mount, f"volumes/{mount.source}/_data", giver)
+            if isinstance(device, Memory):
+                return Host(mount, f"volumes/{mount.source}", giver, memory=device)
             read_only, flags = mount.read_only or device.read_only, (*mount.flags, *device.flags)
             return Host(msgspec.structs.replace(mount, read_only=read_only, flags=flags), device.path, giver)
         case "overlay":

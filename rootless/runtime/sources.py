@@ -16,15 +16,15 @@ from ..container.mounts import Mount, require_source
 from ..errors import InvalidError, NotFoundError
 from ..idmap import IdMap
 from ..kernel.mount import propagation
-from ..volumes.options import Device
-from ..volumes.store import Volumes
+from ..volumes.options import Backing, Device, Memory
+from ..volumes.store import Volume, Volumes
 
 
 class Sources:
     """The sources of one container's mounts, under its monitor.
 
     Attributes:
-        devices: the directories of the machine's that volumes stand for, by the volumes' names.
+        devices: what volumes stand for that have no directory of their own, by the volumes' names.
         warnings: what was asked for and can't be, each a line.
     """
 
@@ -32,11 +32,15 @@ class Sources:
         self._container, self._idmap = container, idmap
         self._volumes = Volumes(container.paths)
         self._held: dict[str, int] = {}
-        self.devices: dict[str, Device] = {}
+        self._in_memory: list[Volume] = []
+        self.devices: dict[str, Backing] = {}
         self.warnings: tuple[str, ...] = ()
 
-    def prepare(self) -> None:
+    def prepare(self, room_fd: int = -1) -> None:
         """Make what is missing and may be made: volumes, directories of the machine's, writable layers of overlays.
+
+        Args:
+            room_fd: the room, for a container that is about to run; -1 for one whose files are only looked at.
 
         Raises:
             NotFoundError: a source that has to be there is not; in Docker's words.
@@ -44,7 +48,7 @@ class Sources:
         mounts = self._container.spec.mounts
         self.warnings = ()
         if any(mount.type == "volume" for mount in mounts):
-            self._prepare_volumes(mounts)
+            self._prepare_volumes(mounts, room_fd)
         for number, mount in enumerate(mounts):
             if mount.type == "bind":
                 prepare_bind(mount, self._idmap)
@@ -52,9 +56,9 @@ class Sources:
             elif mount.type == "overlay":
                 self._prepare_overlay(number, mount)
             device = self.devices.get(mount.source)
-            self.warnings += tuple(locked(mount, device.path if device else mount.source))
+            self.warnings += tuple(locked(mount, device.path if isinstance(device, Device) else mount.source))
 
-    def _prepare_volumes(self, mounts: tuple[Mount, ...]) -> None:
+    def _prepare_volumes(self, mounts: tuple[Mount, ...], room_fd: int) -> None:
         with self._volumes.using():
             volume_use.ensure(self._volumes, mounts)
             for mount in mounts:
@@ -62,6 +66,29 @@ class Sources:
                     volume = self._volumes.get(mount.source)
                     if volume.device:
                         self.devices[volume.name] = volume.device
+                    if volume.in_memory:
+                        self._prepare_memory(volume, room_fd)
+
+    def _prepare_memory(self, volume: Volume, room_fd: int) -> None:
+        from ..volumes import memory
+
+        if room_fd < 0:
+            self.devices[volume.name] = Memory()
+        elif volume not in self._in_memory:
+            fd = memory.take(self._container.paths, self._idmap, room_fd, volume)
+            self.devices[volume.name] = Memory(fd)
+            self._in_memory.append(volume)
+
+    def release(self) -> None:
+        """The container does not run any more: what no other one has in memory is gone."""
+        for volume in self._in_memory:
+            from ..volumes import memory
+
+            memory.leave(self._container.paths, self._idmap, volume)
+            backing = self.devices.pop(volume.name)
+            assert isinstance(backing, Memory)
+            os.close(backing.namespace)
+        self._in_memory = []
 
     def _prepare_overlay(self, number: int, mount: Mount) -> None:
         require_source(mount)

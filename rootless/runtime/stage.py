@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from .. import room
+from ..errors import RootlessError
 from ..idmap import map_text
 from ..kernel import namespaces as ns
 from ..kernel import process
@@ -44,7 +45,7 @@ def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel, outside: i
         sharing = bundle.sharing
         if connections and place == "inside" and sharing.user >= 0:
             server = _start_server(bundle, connections[1], outside, sharing.user)
-        borrowed = copies | sharing.borrow()
+        borrowed = copies | mounting.copies_of_memory(bundle.plan) | sharing.borrow()
         sharing.join()
         pid = ns.clone(sharing.own | ns.CLONE_PARENT)
         if pid == 0:
@@ -57,6 +58,8 @@ def run(bundle: Bundle, stdio: Stdio, room_fd: int, channel: Channel, outside: i
                 server = _start_server(bundle, connections[1], outside, ns.open_namespace(pid, ns.CLONE_NEWUSER))
         channel.send(Cloned(pid, server))
         code = 0
+    except RootlessError as problem:
+        channel.send(Failed(str(problem)))
     except BaseException as problem:  # whatever it was, the monitor must hear of it: this process has no other way out
         channel.send(Failed(f"the container's namespaces could not be made: {problem}"))
     finally:

@@ -65,7 +65,12 @@ class Volume(msgspec.Struct, frozen=True):
     @property
     def own_data(self) -> bool:
         """Whether its content lies in the store."""
-        return self.device is None
+        return self.device is None and not self.in_memory
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it is a tmpfs, from the first start that has it to the last end (memory.py)."""
+        return local.is_tmpfs(self.document.options)
 
 
 def validate(name: str) -> str:

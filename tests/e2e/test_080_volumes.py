@@ -50,6 +50,33 @@ def test_the_words_of_a_volumes_options_hold(engine: Rootless, tmp_path: Path) -
         assert (done.returncode, f'invalid option "{word}"' in done.stderr.decode()) == (1, True)
 
 
+def test_a_directory_of_the_machine_that_a_volume_stands_for_is_filled_as_well(
+    engine: Rootless, tmp_path: Path
+) -> None:
+    """As Docker's local driver has it: it is an empty volume like any other, and stays when the volume goes."""
+    device = tmp_path / "device"
+    device.mkdir()
+    engine.ok("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", f"device={device}", "data")
+    assert inside(engine, "-v", "data:/etc", IMAGE, "cat", "/etc/group") == (device / "group").read_text().strip()
+    (device / "group").write_text("mine\n")
+    assert inside(engine, "-v", "data:/etc", IMAGE, "cat", "/etc/group") == "mine"
+    engine.ok("volume", "rm", "data")
+    assert (device / "group").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_filling_of_the_machines_directory_that_was_killed(engine: Rootless, tmp_path: Path, finished: bool) -> None:
+    """The next start takes away what is not finished, and goes on with what is."""
+    device = tmp_path / "device"
+    left = device / (".rootless-filled" if finished else ".rootless-filling.0123456789abcdef")
+    left.mkdir(parents=True)
+    (left / "group").write_text("half\n")
+    engine.ok("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", f"device={device}", "data")
+    shown = inside(engine, "-v", "data:/etc", IMAGE, "cat", "/etc/group")
+    assert (shown == "half") is finished and "root" in (shown if not finished else "root")
+    assert not list(device.glob(".rootless*"))
+
+
 def test_what_is_not_the_callers_to_give_is_named_as_the_caller_did(engine: Rootless) -> None:
     done = engine("run", "--rm", "-v", "/etc:/m:U", "-u", "5", IMAGE, "true")
     assert done.returncode == 125
