@@ -266,7 +266,8 @@ class Builder:
         ]
         platform = platform_text(self.draft.platform)
         key = caching.key("run", self.draft.chain_id, platform, *what, self.common.request.epoch)
-        prefix = f"|{len(variables)} {' '.join(variables)} " if variables else ""
+        told = [f"{name}={value}" for name, value in self.scope.told().items()]
+        prefix = f"|{len(told)} {' '.join(told)} " if told else ""
         created_by = f"RUN {prefix}{' '.join(argv)} # buildkit"
         self.take(key, number, instruction.text, created_by, lambda: self._execute(command, mounts, number))
 

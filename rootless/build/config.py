@@ -45,7 +45,7 @@ class Draft:
     inherited: int = 0
     inherited_history: int = 0
     command_set: bool = False
-    arguments: dict[str, str] = field(default_factory=dict)
+    arguments: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def of_image(cls, image: Image, platform: Platform, keys: Sequence[str]) -> Draft:
@@ -153,13 +153,12 @@ def _variables(draft: Draft, instruction: ins.Instruction, scope: StageScope) ->
     run = draft.run
     match instruction:
         case ins.Arg(arguments=arguments):
-            for argument in arguments:
-                scope.declare(argument)
-            draft.note("ARG " + " ".join(a.name if a.value is None else f"{a.name}={a.value}" for a in arguments))
+            values = [(argument.name, scope.declare(argument)) for argument in arguments]
+            draft.note("ARG " + " ".join(name if value is None else f"{name}={value}" for name, value in values))
         case ins.Env(pairs=pairs):
             for pair in pairs:
                 run.env = changes.set_variable(run.env or [], pair.name, pair.value)
-                scope.environment[pair.name] = pair.value
+                scope.set(pair.name, pair.value)
             draft.note("ENV " + " ".join(f"{pair.name}={pair.value}" for pair in pairs))
         case ins.Label(pairs=pairs):
             run.labels = (run.labels or {}) | {pair.name: pair.value for pair in pairs}
@@ -207,8 +206,7 @@ def _rest(draft: Draft, instruction: ins.Instruction) -> bool:
             run.exposed_ports = (run.exposed_ports or {}) | {port: {} for port in ports}
             draft.note(f"EXPOSE map[{' '.join(f'{port}:{{}}' for port in ports)}]")
         case ins.OnBuild(expression=expression):
-            run.on_build = [*(run.on_build or []), expression]
-            draft.note(f"ONBUILD {expression}")
+            run.on_build = [*(run.on_build or []), expression]  # which no history tells, in BuildKit neither
         case _:
             return False
     return True

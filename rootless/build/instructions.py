@@ -82,9 +82,6 @@ def _expanded(value: Any, expander: Expander) -> Any:
         return tuple(_expanded(item, expander) for item in value)
     if isinstance(value, Pair):
         return replace(value, name=expander.word(value.name), value=expander.word(value.value))
-    if isinstance(value, Argument):
-        text = None if value.value is None else expander.word(value.value)
-        return Argument(expander.word(value.name), text)
     if isinstance(value, Inline):
         return replace(value, content=expander.document(value.content)) if value.expand else value
     return value
@@ -110,10 +107,12 @@ class From(Instruction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arg(Instruction):
-    """Variables that exist during the build, from here to the end of the stage; `--build-arg` sets their values."""
+    """Variables that exist during the build, from here to the end of the stage; `--build-arg` sets their values.
+
+    Their defaults are expanded one after the other, as they are declared (`scope`).
+    """
 
     word = "ARG"
-    expands = ("arguments",)
 
     arguments: tuple[Argument, ...]
 

@@ -1,8 +1,9 @@
 """The variables of a build: which ARG and ENV are in sight at an instruction, and with which values.
 
 Docker's Dockerfile reference, "ARG": an ARG before the first FROM is for FROM lines, and for those stages that declare
-it again; one in a stage holds from its line to the stage's end, and in the stages that begin with that one; ENV goes
-before ARG of the same name. Some are there without being declared: the proxies everywhere, the platforms in FROM lines.
+it again; one in a stage holds from its line to the stage's end, and in the stages that begin with that one. Of an ENV
+and an ARG of one name the later one counts, and in a stage that begins with this one the ENV. Some are there without
+being declared: the proxies everywhere, the platforms in FROM lines.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..errors import InvalidError
 from ..image.expand import Expander
 from ..image.spec import Platform
 from .instructions import Arg, Argument
@@ -35,6 +37,13 @@ class BuildArguments:
 
     given: Mapping[str, str]
     declared: set[str] = field(default_factory=set)
+
+    def value_of(self, argument: Argument, expander: Expander) -> str | None:
+        """What was given, or the default, whose variables are those in sight: also the ARGs before it in its line."""
+        given = self.given.get(argument.name)
+        if given is None and argument.value is not None:
+            return expander.word(argument.value)
+        return given
 
     def unused(self) -> list[str]:
         """The names that nothing asked for: probably misspelt."""
@@ -66,12 +75,15 @@ class GlobalScope:
         self.escape = escape
         self.values: dict[str, str] = {}
         for instruction in arguments:
-            for argument in instruction.expanded(self.expander()).arguments:
-                self._declare(argument)
+            for argument in instruction.arguments:
+                try:
+                    self._declare(argument)
+                except InvalidError as problem:
+                    raise instruction.place.error(problem.message, hint=problem.hint) from problem
 
     def _declare(self, argument: Argument) -> None:
         self.build.declared.add(argument.name)
-        value = self.build.given.get(argument.name, argument.value)
+        value = self.build.value_of(argument, self.expander())
         if value is None:
             value = self.automatic.get(argument.name)
         if value is not None:
@@ -86,37 +98,61 @@ class StageScope:
     """The variables of one stage as its instructions go by.
 
     Attributes:
-        arguments: those declared so far, in order.
-        environment: the image's.
+        declared: what each ARG came to, in the order of their first declarations; None for no value.
+        values: of everything that is in sight.
     """
 
-    def __init__(self, outer: GlobalScope, environment: Sequence[str], arguments: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, outer: GlobalScope, environment: Sequence[str], declared: dict[str, str | None] | None = None
+    ) -> None:
+        """
+        Args:
+            environment: the image's.
+            declared: what the stage that this one begins with has declared.
+        """
         self._outer = outer
-        self.arguments: dict[str, str] = {} if arguments is None else arguments
-        self.environment = dict(item.partition("=")[::2] for item in environment)
+        self.declared: dict[str, str | None] = {} if declared is None else declared
+        self._environment = dict(item.partition("=")[::2] for item in environment)
+        inherited = {name: value for name, value in self.declared.items() if value is not None}
+        self.values = inherited | self._environment
 
     def declare(self, argument: Argument) -> str | None:
-        """An ARG of the stage. Its value, None when it has none."""
+        """An ARG of the stage. Its value, None when it has none.
+
+        Raises:
+            InvalidError: its default is malformed, or wants a variable that isn't there.
+        """
         outer = self._outer
         outer.build.declared.add(argument.name)
-        value = outer.build.given.get(argument.name)
-        if value is None:
-            value = argument.value
+        value = outer.build.value_of(argument, self.expander())
         if value is None:
             value = outer.values.get(argument.name, outer.automatic.get(argument.name))
+        self.declared[argument.name] = value
         if value is not None:
-            self.arguments[argument.name] = value
+            self.values[argument.name] = value
         return value
+
+    def set(self, name: str, value: str) -> None:
+        """An ENV of the stage."""
+        self._environment[name] = self.values[name] = value
 
     def expander(self) -> Expander:
         """For the instructions of the stage."""
-        return Expander(self.arguments | self.environment, escape=self._outer.escape)
+        return Expander(self.values, escape=self._outer.escape)
 
     def visible(self) -> dict[str, str]:
-        """The arguments that a RUN gets as variables, because no ENV has taken their place."""
-        return {name: value for name, value in self.arguments.items() if name not in self.environment}
+        """The arguments that a RUN gets as variables beside the image's."""
+        return {
+            name: self.values[name]
+            for name in self.declared
+            if name in self.values and self.values[name] != self._environment.get(name)
+        }
+
+    def told(self) -> dict[str, str]:
+        """The arguments as the history of a RUN tells them: all that are declared, with what the RUN sees of them."""
+        return {name: self.values.get(name, "") for name in self.declared}
 
     def proxies(self) -> dict[str, str]:
         """The proxies that a RUN gets without a declaration."""
-        known = self.arguments.keys() | self.environment.keys()
+        known = self.declared.keys() | self._environment.keys()
         return {name: value for name, value in self._outer.build.given.items() if name in PROXIES - known}

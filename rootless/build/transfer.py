@@ -126,10 +126,11 @@ class Transfer:
 
     def _created_by(self) -> str:
         instruction = self._instruction
-        flags = [
+        flags = ["--parents"] if self._parents else []
+        flags += [
             f"--{name}={value}" for name, value in (("chown", instruction.chown), ("chmod", instruction.chmod)) if value
         ]
-        names = [*instruction.sources, *(each.name for each in instruction.inline)]
+        names = [*instruction.sources, *(f"<<{each.name}" for each in instruction.inline)]
         return " ".join([instruction.word, *flags, *names, instruction.destination, "# buildkit"])
 
     # --- what is taken -------------------------------------------------------------------------------------------
@@ -143,8 +144,7 @@ class Transfer:
 
     def _choose(self, files: Callable[[], Tree]) -> Chosen:
         instruction = self._instruction
-        if isinstance(instruction, Add):
-            _check(instruction)
+        _check(instruction)
         chosen = Chosen(inline=list(instruction.inline))
         where = f"stage or image {origin}" if (origin := getattr(instruction, "origin", "")) else "the context"
         for word in instruction.sources:
@@ -258,8 +258,12 @@ def _layers(origin: Image | Sequence[Layer]) -> tuple[Layer, ...]:
     return tuple(origin.layers if isinstance(origin, Image) else origin)
 
 
-def _check(instruction: Add) -> None:
-    """Raises InvalidError where a checksum is given for what has none."""
+def _check(instruction: Copy | Add) -> None:
+    """Raises InvalidError where there is a URL that is not fetched, or a checksum of what has none."""
+    if isinstance(instruction, Copy):
+        if remote := [word for word in instruction.sources if _is_remote(word)]:
+            raise InvalidError(f"{remote[0]}: source can't be a URL for COPY", hint="ADD fetches URLs")
+        return
     if not instruction.checksum:
         return
     if len(instruction.sources) + len(instruction.inline) != 1:
