@@ -75,8 +75,7 @@ class Base:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with open(path, "rb") as file:
             lines = file.read().split(b"\n")
-        if lines.pop():  # a kill in the middle of a line: its change was not made
-            os.write(self._fd, b"\n")
+        self._cut = bool(lines.pop())  # in the middle of a line, whose change was not made then
         self._known: set[bytes] = set()
         for record in records(lines):
             if record.found is None:
@@ -88,7 +87,15 @@ class Base:
         """Note what is at `path` below, unless it was noted before; with `sync` on the disk when this returns."""
         if path in self._known:
             return
-        os.write(self._fd, line(Record(path, identity(status))))
+        self._append(line(Record(path, identity(status))))
         if self._sync:
             os.fsync(self._fd)
         self._known.add(path)
+
+    def _append(self, text: bytes) -> None:
+        """Write a whole line. What a failure leaves of it is not taken away, for others append too: it is ended."""
+        rest = b"\n" + text if self._cut else text
+        self._cut = True
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+        self._cut = False

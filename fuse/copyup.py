@@ -92,11 +92,9 @@ class CopyUp:
             before = os.fstat(target)
             os.rename(name, node.name, src_dir_fd=work.fd, dst_dir_fd=target)
         except BaseException:
-            if fd >= 0:
-                os.close(fd)
-            work.discard(name)
+            self._give_up(fd, name)
             raise
-        metadata.restore_times(target, before)
+        self._published(target, before)
         real = os.fstat(fd) if fd >= 0 else os.stat(node.name, dir_fd=target, follow_symlinks=False)
         self._moved(node, real, fd)
 
@@ -124,13 +122,13 @@ class CopyUp:
                 self.work.exchange(name, target, node.name)
             else:
                 os.rename(name, node.name, src_dir_fd=self.work.fd, dst_dir_fd=target)
+            for each, real in moved:  # at once: this is how things are now, whatever else fails
+                self._now_pure(each, real)
             metadata.restore_times(target, before)
         finally:
             self.work.discard(name)  # what stood in its place, or what was not finished
             if self._quota is not None:
                 self._quota.recount(self._tree.removed_files())
-        for each, real in moved:
-            self._now_pure(each, real)
 
     def _build(self, top: Directory, name: bytes, moved: list[tuple[Node, os.stat_result]]) -> None:
         """Copy the merged tree below `top` to `name` in the work directory."""
@@ -176,12 +174,12 @@ class CopyUp:
     ) -> int:
         if self._quota is not None:
             self._quota.reserve(BLOCK)
-            self._quota.add_directory()
         self._tree.note_base(node)
         os.mkdir(name, 0o700, dir_fd=parent)
         fd = os.open(name, DIRECTORY, dir_fd=parent)
         try:
             self._dress(node, self._tree.handles.directory(node, node.layer), fd)
+            self._charge(fd)
         except BaseException:
             os.close(fd)
             raise
@@ -240,17 +238,14 @@ class CopyUp:
             os.mkdir(name, 0o700, dir_fd=work.fd)
             fd = os.open(name, DIRECTORY, dir_fd=work.fd)
             self._dress(node, tree.handles.directory(node, node.layer), fd)
+            self._charge(fd)
             metadata.set_times(fd, status)
             before = os.fstat(target)
             os.rename(name, node.name, src_dir_fd=work.fd, dst_dir_fd=target)
         except BaseException:
-            if fd >= 0:
-                os.close(fd)
-            work.discard(name)
+            self._give_up(fd, name)
             raise
-        metadata.restore_times(target, before)
-        if self._quota is not None:
-            self._quota.add_directory()
+        self._published(target, before)
         node.layers = (UPPER, *node.layers)
         node.layer = UPPER
         node.touch()
@@ -278,6 +273,8 @@ class CopyUp:
         if node.kind == stat.S_IFREG:
             return self._copy_regular(node, status, into, name, data=data)
         assert node.parent is not None
+        if self._quota is not None:
+            self._quota.reserve(BLOCK)
         source = self._tree.handles.directory(node.parent, node.layer)
         if node.kind == stat.S_IFLNK:
             target = self._tree.layers[node.layer].readlink(source, node.name)
@@ -286,6 +283,7 @@ class CopyUp:
             self._tree.layers[UPPER].make_special(into, name, status.st_mode, status.st_rdev)
         path = at(into, name)
         self._dress(node, at(source, node.name), path)
+        self._charge(path)
         metadata.set_times(path, status)
         return -1
 
@@ -303,14 +301,36 @@ class CopyUp:
                 # A rename may reach the disk before the data does: after a power failure an empty file would hide a
                 # good one.
                 os.fdatasync(fd)
-            if self._quota is not None:
-                self._quota.update(fd)
+            self._charge(fd)
         except BaseException:
+            if self._quota is not None:
+                self._quota.drop(os.fstat(fd).st_ino)
             os.close(fd)
             with suppress(OSError):
                 os.unlink(name, dir_fd=into)
             raise
         return fd
+
+    def _charge(self, target: int | str) -> None:
+        """Count what was copied. ENOSPC when its attributes or blocks were too many."""
+        if self._quota is not None:
+            self._quota.update(target, attributes=True)
+            self._quota.reserve(0)
+
+    def _published(self, directory: int, before: os.stat_result) -> None:
+        """A copy has taken its place in `directory`."""
+        metadata.restore_times(directory, before)
+        if self._quota is not None:
+            self._quota.update(directory)
+
+    def _give_up(self, fd: int, name: bytes) -> None:
+        """A copy is not wanted: remove it, and what was counted for it."""
+        if fd >= 0:
+            os.close(fd)
+        if self._quota is not None:
+            with suppress(FileNotFoundError):
+                self._quota.drop(os.stat(name, dir_fd=self.work.fd, follow_symlinks=False).st_ino)
+        self.work.discard(name)
 
     def _dress(self, node: Node, source: int | str, target: int | str) -> None:
         """Owner, mode and extended attributes. The owner first: chown(2) takes set-id bits and capabilities away."""

@@ -111,6 +111,7 @@ class Files:
         else:
             self._copyup.any(node)
         node.touch()
+        before = self._tree.status(node)
         target = self._target(node)
         upper = self._tree.layers[UPPER]
         if change.uid is not None or change.gid is not None:
@@ -122,7 +123,12 @@ class Files:
         if change.atime is not None or change.mtime is not None:
             self._set_times(node, target, change)
         node.touch()
-        return self._tree.status(node)
+        status = self._tree.status(node)
+        if self._quota is not None:
+            if status.st_ino != before.st_ino and before.st_nlink <= 1:  # an owned symlink, replaced by a file
+                self._quota.drop(before.st_ino)
+            self._quota.update(target)
+        return status
 
     def getxattr(self, node: Node, name: bytes) -> bytes:
         """The value of an extended attribute. ENODATA when it has none of this name."""
@@ -136,21 +142,30 @@ class Files:
 
     def setxattr(self, node: Node, name: bytes, value: bytes) -> None:
         """Set an extended attribute."""
+        if self._quota is not None:
+            self._quota.reserve(len(name) + len(value))
         self._copyup.any(node)
-        self._tree.layers[UPPER].set_attribute(self._target(node), os.fsdecode(name), value)
-        self._changed(node)
+        target = self._target(node)
+        self._tree.layers[UPPER].set_attribute(target, os.fsdecode(name), value)
+        self._attributes_changed(node, target)
 
     def removexattr(self, node: Node, name: bytes) -> None:
         """Remove an extended attribute; one that is not there copies nothing up."""
         self.getxattr(node, name)
         self._copyup.any(node)
-        self._tree.layers[UPPER].remove_attribute(self._target(node), os.fsdecode(name))
-        self._changed(node)
+        target = self._target(node)
+        self._tree.layers[UPPER].remove_attribute(target, os.fsdecode(name))
+        self._attributes_changed(node, target)
 
     def listxattr(self, node: Node) -> list[bytes]:
         """The names of the extended attributes, but for the union's own."""
         names = self._tree.layers[node.layer].attributes(self._target(node))
         return [os.fsencode(name) for name in names]
+
+    def _attributes_changed(self, node: Node, target: int | str) -> None:
+        self._changed(node)
+        if self._quota is not None:
+            self._quota.update(target, attributes=True)
 
     @staticmethod
     def _changed(node: Node) -> None:
@@ -178,7 +193,6 @@ class Files:
         if self._quota is None:
             os.ftruncate(fd, size)
             return
-        self._quota.before(fd)
         os.ftruncate(fd, size)
         self._quota.update(fd)
 

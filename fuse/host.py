@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from . import metadata
@@ -27,6 +27,14 @@ class HostLayer(Layer):
         self._roots = {0, os.geteuid()}
         self._root_groups = {0, os.getegid()}
         self._hidden = set(self._identities()) if spec.root == "/" else set()
+
+    def hide(self, fds: Iterable[int]) -> None:
+        """Show these directories as empty ones wherever they lie: what the union itself writes must not be below it.
+
+        A directory that holds the writable layer could else be copied into that, which would grow while it is read.
+        """
+        for status in map(os.fstat, fds):
+            self._hidden.add((status.st_dev, status.st_ino))
 
     def _identities(self) -> Iterator[tuple[int, int]]:
         for name in OWN:

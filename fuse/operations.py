@@ -302,7 +302,8 @@ class Operations:
         if self._tree.live and self._from_live_layer(node.ino):
             reply.entry_timeout = reply.attr_timeout = SOON
         else:
-            reply.entry_timeout = reply.attr_timeout = FOREVER
+            reply.attr_timeout = FOREVER
+            reply.entry_timeout = SOON if self._tree.live and self._tree.merges_live(node) else FOREVER
             self._remember(node, reply)
         return reply
 

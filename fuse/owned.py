@@ -97,6 +97,7 @@ class OwnedLayer(Layer):
         mode = status.st_mode
         if stat.S_ISREG(mode):
             mode = without_privileges(mode)
+            self._drop_capabilities(target)
         self._restate(target, changed(status, uid=uid, gid=gid, mode=mode))
 
     def set_mode(self, target: int | str, mode: int) -> None:
@@ -133,8 +134,12 @@ class OwnedLayer(Layer):
         mode = without_privileges(status.st_mode)
         if mode != status.st_mode:
             self._restate(fd, changed(status, mode=mode))
-        with suppress(OSError):
-            os.removexattr(fd, metadata.SAVED + metadata.CAPABILITY)
+        self._drop_capabilities(fd)
+
+    @staticmethod
+    def _drop_capabilities(target: int | str) -> None:
+        with suppress(OSError):  # it has none
+            os.removexattr(target, metadata.SAVED + metadata.CAPABILITY)
 
     def _true(self, status: os.stat_result, target: int | str) -> os.stat_result:
         """The attributes that an inode of this layer stands for."""

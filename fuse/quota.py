@@ -1,8 +1,10 @@
 """A limit on what the writable layer may hold (`--storage-opt size=`).
 
-Counted are the blocks that regular files have on the disk, each file once however many names it has, and a block for
-each directory. What is removed while it is still open counts until it is closed, as on any file system. Holes cost
-nothing.
+Counted is what each inode takes, once however many names it has: a regular file the blocks that it has on the disk, so
+holes cost nothing; a directory its blocks, which grow with its names; every other kind, and an empty directory, one
+block; and the bytes of its `user.*` attributes as the container sees them, which not every file system tells. What is
+removed while it is still open counts until it is closed, as on any file system. Whiteouts are free: one inode stands
+for all.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import os
 import stat
 from collections.abc import Iterable
 
-from .layer import descend
+from .layer import Layer, descend
+from .metadata import at
 
 BLOCK = 4096
 _UNIT = 512  # of st_blocks (inode(7))
@@ -28,14 +31,16 @@ class Quota:
 
     Attributes:
         limit: bytes that it may hold.
-        used: bytes that it holds.
+        used: bytes that it holds: always the sum of what each inode is charged with.
     """
 
-    def __init__(self, limit: int, root: int) -> None:
+    def __init__(self, limit: int, layer: Layer) -> None:
         self.limit = limit
         self.used = 0
-        self._root = root
+        self._layer = layer
+        self._root = os.fstat(layer.root).st_ino
         self._charged: dict[int, int] = {}
+        self._attributes: dict[int, int] = {}
         self.recount()
 
     def recount(self, removed: Iterable[int] = ()) -> None:
@@ -44,21 +49,18 @@ class Quota:
         Args:
             removed: descriptors of files without a name that are still open.
         """
-        self._charged.clear()
-        self.used = 0
-        pending: list[tuple[bytes, ...]] = [()]
-        seen: set[int] = set()
-        while pending:
-            path = pending.pop()
-            directory = descend(self._root, path)
-            try:
-                with os.scandir(directory) as entries:
-                    below = [e.name for e in entries if self._count(e.stat(follow_symlinks=False), seen)]
-                pending += [(*path, os.fsencode(name)) for name in below]
-            finally:
-                os.close(directory)
-        for fd in removed:
-            self.update(fd)
+        before = self._charged, self._attributes, self.used
+        self._charged, self._attributes, self.used = {}, {}, 0
+        try:
+            pending: list[tuple[bytes, ...]] = [()]
+            while pending:
+                path = pending.pop()
+                pending += [(*path, name) for name in self._count_directory(path)]
+            for fd in removed:
+                self.update(fd, attributes=True)
+        except OSError:
+            self._charged, self._attributes, self.used = before
+            raise
 
     def admit(self, fd: int, offset: int, data: bytes) -> bytes:
         """As much of `data` as there is room for at `offset`, to be written with a call of `update` after it.
@@ -66,7 +68,6 @@ class Quota:
         Raises:
             OSError: ENOSPC when there is room for nothing.
         """
-        self._know(fd)
         if self.used + len(data) + BLOCK <= self.limit or self._allocated(fd, offset, len(data)):
             return data
         free = max(0, self.limit - self.used) // BLOCK * BLOCK
@@ -78,43 +79,32 @@ class Quota:
         return data[:room]
 
     def reserve(self, count: int) -> None:
-        """Make sure that there is room for `count` more bytes. ENOSPC when there is not."""
+        """Make sure that there is room for `count` more bytes. ENOSPC when there is not.
+
+        With 0 this asks whether names may still be made: one that lets its directory grow may go beyond the limit by a
+        block, the next may not.
+        """
         if self.used + count > self.limit:
             raise full()
 
-    def update(self, fd: int) -> None:
-        """A file has changed, or is new."""
-        status = os.fstat(fd)
-        now = status.st_blocks * _UNIT
-        self.used += now - self._charged.get(status.st_ino, 0)
-        self._charged[status.st_ino] = now
+    def update(self, target: int | str, *, attributes: bool = False) -> None:
+        """An inode, open as a descriptor or under a short path, has changed or is new; perhaps its `attributes` too."""
+        follow = isinstance(target, int)
+        status = os.stat(target, follow_symlinks=follow)
+        if attributes and stat.S_IFMT(status.st_mode) in (stat.S_IFREG, stat.S_IFDIR):  # others have none (xattr(7))
+            self._attributes[status.st_ino] = self._measure(target)
+        self._charge(status)
 
-    def before(self, fd: int) -> None:
-        """A file that is counted already is about to change."""
-        self._know(fd)
-
-    def drop(self, status: os.stat_result) -> None:
+    def drop(self, ino: int) -> None:
         """The last name and the last handle of an inode are gone."""
-        if stat.S_ISREG(status.st_mode):
-            self.used -= self._charged.pop(status.st_ino, status.st_blocks * _UNIT)
-
-    def add_directory(self) -> None:
-        """A directory is new."""
-        self.used += BLOCK
-
-    def drop_directory(self) -> None:
-        """A directory is gone."""
-        self.used -= BLOCK
+        self.used -= self._charged.pop(ino, 0)
+        self._attributes.pop(ino, None)
 
     def limited(self, space: os.statvfs_result) -> tuple[int, int, int]:
         """(total, free, available) blocks as statvfs(3) shall show them, in units of its f_frsize."""
         total = self.limit // space.f_frsize
         free = max(0, self.limit - self.used) // space.f_frsize
         return total, min(free, space.f_bfree), min(free, space.f_bavail)
-
-    def _know(self, fd: int) -> None:
-        status = os.fstat(fd)
-        self._charged.setdefault(status.st_ino, status.st_blocks * _UNIT)
 
     @staticmethod
     def _allocated(fd: int, offset: int, count: int) -> bool:
@@ -124,13 +114,37 @@ class Quota:
         except OSError:
             return False  # beyond the end
 
-    def _count(self, status: os.stat_result, seen: set[int]) -> bool:
-        """Count one inode; True for a directory, whose entries are to be counted too."""
-        if stat.S_ISDIR(status.st_mode):
-            self.used += BLOCK
-            return True
-        if stat.S_ISREG(status.st_mode) and status.st_ino not in seen:
-            if status.st_nlink > 1:
-                seen.add(status.st_ino)
-            self.used += status.st_blocks * _UNIT
-        return False
+    def _count_directory(self, path: tuple[bytes, ...]) -> list[bytes]:
+        """Count a directory and its entries, and give the names of those that are directories."""
+        directory = descend(self._layer.root, path)
+        try:
+            self.update(directory, attributes=True)
+            with os.scandir(directory) as entries:
+                return [name for entry in entries if (name := self._count(entry, directory))]
+        finally:
+            os.close(directory)
+
+    def _count(self, entry: os.DirEntry[str], directory: int) -> bytes:
+        """Count an entry of a directory, or give the name of one that is a directory itself."""
+        name = os.fsencode(entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            return name
+        if entry.inode() not in self._charged:
+            self.update(at(directory, name), attributes=True)
+        return b""
+
+    def _charge(self, status: os.stat_result) -> None:
+        now = status.st_blocks * _UNIT
+        if stat.S_ISCHR(status.st_mode) and not status.st_rdev:
+            now = 0
+        elif not stat.S_ISREG(status.st_mode):
+            now = max(now, BLOCK)
+        if status.st_ino == self._root:  # what every mount has
+            now -= BLOCK
+        now += self._attributes.get(status.st_ino, 0)
+        self.used += now - self._charged.get(status.st_ino, 0)
+        self._charged[status.st_ino] = now
+
+    def _measure(self, target: int | str) -> int:
+        names = [name for name in self._layer.attributes(target) if name.startswith("user.")]
+        return sum(len(os.fsencode(name)) + len(self._layer.get_attribute(target, name)) for name in names)

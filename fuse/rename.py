@@ -64,6 +64,9 @@ class Renames:
             set_opaque(at(source, old_name))
         hidden = tree.lower_has(old, old_name)
         self._rename(source, old_name, destination, new_name, node, leave_whiteout=hidden)
+        if tree.quota is not None:
+            tree.quota.update(source)
+            tree.quota.update(destination)
         if target is not None:
             tree.detach(new, new_name, target)
         self._relink(old, old_name, new, new_name, node)

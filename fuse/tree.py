@@ -66,7 +66,7 @@ class Tree:
     def child(self, parent: Directory, name: bytes) -> Node | None:
         """What `parent` has under `name`, or None. ENAMETOOLONG: not even asked for what can't be there."""
         node = parent.children.get(name)
-        if node is not None and self.live and self.layers[node.layer].live:
+        if node is not None and self.live:
             node = self._revalidate(parent, name, node)
         if node is not None:
             return node
@@ -100,14 +100,18 @@ class Tree:
             return 0
         return status.st_nlink
 
+    def merges_live(self, node: Node) -> bool:
+        """Whether a part of a directory lies where others may replace it."""
+        return isinstance(node, Directory) and any(self.layers[index].live for index in node.layers)
+
     def lower_has(self, parent: Directory, name: bytes) -> bool:
         """Whether something of this name would come to light below the writable layer."""
         for index in parent.layers:
             if index == UPPER:
                 continue
             layer = self.layers[index]
-            directory = self.handles.directory(parent, index)
             try:
+                directory = self.handles.directory(parent, index)
                 status = layer.status(directory, name)
             except OSError as problem:
                 if problem.errno in _ABSENT:
@@ -169,8 +173,8 @@ class Tree:
             self.handles.close(node)
             node.parent = None
             node.complete = True
-            if self.quota is not None and node.layer == UPPER:
-                self.quota.drop_directory()
+            if self.quota is not None and node.layer == UPPER and node.status is not None:
+                self.quota.drop(node.status.st_ino)
         if node.lookups <= 0:
             self._drop_if_unused(node)
 
@@ -188,7 +192,7 @@ class Tree:
         """The last handle on `node` is gone."""
         if node.orphan:
             if self.quota is not None and node.layer == UPPER and node.key is None:
-                self.quota.drop(self.layers[UPPER].descriptor_status(node.fd))
+                self.quota.drop(os.fstat(node.fd).st_ino)
             self.handles.close(node)
         if node.lookups <= 0:
             self._drop_if_unused(node)
@@ -247,6 +251,10 @@ class Tree:
     def _revalidate(self, parent: Directory, name: bytes, node: Node) -> Node | None:
         """What a live layer has under a name now: the same file, or another one, for which `node` makes way."""
         layer = self.layers[node.layer]
+        if isinstance(node, Directory):
+            self._recheck_parts(parent, name, node)
+        if not layer.live:
+            return node
         known = node.status
         try:
             seen = layer.status(self.handles.directory(parent, node.layer), name)
@@ -258,9 +266,31 @@ class Tree:
         self._supersede(parent, name, node)
         return None
 
+    def _recheck_parts(self, parent: Directory, name: bytes, node: Directory) -> None:
+        """Find out whether the live parts below the topmost one of a directory still are what `node` was merged from.
+
+        One that was replaced is opened anew, one that is gone is merged no longer.
+        """
+        for index in node.layers[1:]:
+            if not self.layers[index].live:
+                continue
+            fd = node.fds.get(index)
+            try:
+                seen = os.stat(name, dir_fd=self.handles.directory(parent, index), follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                seen = None
+            if seen is None or not stat.S_ISDIR(seen.st_mode):
+                self.handles.forget_layers(node)
+                node.layers = tuple(each for each in node.layers if each != index)
+                node.touch()
+            elif fd is not None and not os.path.samestat(os.fstat(fd), seen):
+                self.handles.forget_layers(node)
+
     def _reconcile(self, parent: Directory, found: dict[bytes, os.stat_result]) -> None:
         """Part with the children of a live layer that a new listing shows to be gone or to be other files."""
         for name, node in list(parent.children.items()):
+            if isinstance(node, Directory):
+                self._recheck_parts(parent, name, node)
             if self.layers[node.layer].live:
                 seen = found.get(name)
                 if seen is None or node.status is None or not same_file(node.status, seen):
@@ -352,7 +382,7 @@ class Tree:
             self.table.release(node.status)
             self.table.unshare(node)
             if self.quota is not None and not node.opens:
-                self.quota.drop(node.status)
+                self.quota.drop(node.status.st_ino)
         elif node.layer == UPPER:
             node.touch()  # one link less, a new change time
         if (node.parent, node.name) != (parent, name):

@@ -48,6 +48,7 @@ class Config:
         size: how many bytes the writable layer may hold; None sets no limit.
         base: the path of base.jsonl, where first changes of what lies in a live layer are noted; needed with one.
         descriptors: how many descriptors the cache may hold; None takes it from the limit of the process.
+        hidden: directories of which a `host` layer shows nothing, besides `upper` and `work`.
         ids: how many user and group ids the mount's user namespace has, from 0 on: what belongs to another id shows as
             root's, and stays the other's on the disk. The kernel lets nobody write to a file of an id without a
             mapping (user_namespaces(7)). None shows every id as it is.
@@ -60,6 +61,7 @@ class Config:
     size: int | None = None
     base: str | None = None
     descriptors: int | None = None
+    hidden: tuple[str, ...] = ()
     ids: tuple[int, int] | None = None
 
 
@@ -98,8 +100,9 @@ class Union:
                 upper.begin(work)
         for index, spec in enumerate(config.lowers, start=UPPER + 1):
             layers[index] = open_layer(index, spec)
+        self._hide(layers, config, work)
         self.handles = Handles(layers, capacity() if config.descriptors is None else config.descriptors)
-        quota = Quota(config.size, layers[UPPER].root) if config.size is not None and UPPER in layers else None
+        quota = Quota(config.size, layers[UPPER]) if config.size is not None and UPPER in layers else None
         base = Base(config.base, sync=not config.volatile) if config.base is not None else None
         self.tree = Tree(layers, self.handles, quota, base)
         self.nodes = self.tree.table.nodes
@@ -109,6 +112,16 @@ class Union:
             layers[UPPER].file_whiteouts = not self.whiteouts.devices
         self.files = Files(self.tree, self.copyup)
         self.renames = Renames(self.tree, self.copyup, self.whiteouts)
+
+    @staticmethod
+    def _hide(layers: dict[int, Layer], config: Config, work: Work | None) -> None:
+        hosts = [layer for layer in layers.values() if isinstance(layer, HostLayer)]
+        fds = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in config.hidden if hosts]
+        own = [layers[UPPER].root, work.root] if work is not None else []
+        for layer in hosts:
+            layer.hide([*own, *fds])
+        for fd in fds:
+            os.close(fd)
 
     def directory(self, ino: int) -> Directory:
         """The node of a directory. ESTALE for an unknown number, ENOTDIR for another kind."""
@@ -171,14 +184,9 @@ class Union:
         def make(directory: int, name: bytes, mode: int) -> None:
             os.mkdir(name, stat.S_IMODE(mode), dir_fd=directory)
 
-        quota = self.tree.quota
-        if quota is not None:
-            quota.reserve(BLOCK)
         node = self._make(parent, name, stat.S_IMODE(mode) | stat.S_IFDIR, caller, make)
         assert isinstance(node, Directory)
         node.complete = True
-        if quota is not None:
-            quota.add_directory()
         return node
 
     def symlink(self, parent: Directory, name: bytes, target: bytes, caller: Caller) -> Node:
@@ -195,6 +203,8 @@ class Union:
             raise error(errno.ENOENT)
         if name in parent.children:
             raise error(errno.EEXIST)
+        if self.tree.quota is not None:
+            self.tree.quota.reserve(0)
         self.copyup.file(node)
         directory = self.copyup.directory(parent)
         assert node.parent is not None
@@ -209,6 +219,7 @@ class Union:
             os.rename(temporary, name, src_dir_fd=work.fd, dst_dir_fd=directory)
         node.touch()
         parent.touch()
+        self._names_changed(directory)
         self.tree.table.share(node, self.tree.status(node))
         return self.tree.add_link(node, parent, name)
 
@@ -229,6 +240,7 @@ class Union:
             os.rename(self.whiteouts.prepare(), name, src_dir_fd=self.copyup.work.fd, dst_dir_fd=directory)
         else:
             os.unlink(name, dir_fd=directory)
+        self._names_changed(directory)
         node.status = status
         self.tree.detach(parent, name, node)
 
@@ -248,6 +260,7 @@ class Union:
             self.whiteouts.create(directory, name)
         else:
             self._remove_directory(directory, name, node, leave_whiteout=below)
+        self._names_changed(directory)
         self.tree.detach(parent, name, node)
 
     def opendir(self, node: Directory) -> Listing:
@@ -280,6 +293,8 @@ class Union:
         """Create an inode: at once where it is whole from the first moment, else through the work directory."""
         if name in parent.children:
             raise error(errno.EEXIST)
+        if self.tree.quota is not None:
+            self.tree.quota.reserve(0 if stat.S_ISREG(mode) else BLOCK)
         directory = self.copyup.directory(parent)
         status = self.tree.status(parent)
         uid, gid, mode = metadata.owner_of_new(status, caller, mode)
@@ -325,8 +340,15 @@ class Union:
 
     def _made(self, parent: Directory, name: bytes, directory: int) -> Node:
         parent.touch()
+        if self.tree.quota is not None:
+            self.tree.quota.update(at(directory, name))
+        self._names_changed(directory)
         status = self.tree.layers[UPPER].status(directory, name)
         return self.tree.add(parent, name, UPPER, (UPPER,) if stat.S_ISDIR(status.st_mode) else (), status)
+
+    def _names_changed(self, directory: int) -> None:
+        if self.tree.quota is not None:
+            self.tree.quota.update(directory)
 
     def _require_whiteout(self, directory: int, name: bytes) -> None:
         """EEXIST unless the writable layer has a whiteout under this name; ENOENT when it has nothing."""

@@ -25,9 +25,11 @@ class Work:
 
     Attributes:
         fd: a descriptor of it.
+        root: a descriptor of the directory that it lies in, and the kernel's beside it.
     """
 
     def __init__(self, root: int) -> None:
+        self.root = root
         with suppress(FileExistsError):
             os.mkdir(NAME, 0o700, dir_fd=root)
         self.fd = os.open(NAME, DIRECTORY, dir_fd=root)

@@ -57,6 +57,7 @@ def _config(stack: LayerStack) -> server.Config:
         size=stack.size or None,
         base=stack.base or None,
         volatile=stack.volatile,
+        hidden=(os.curdir,) if HOST in stack.layers else (),  # the store
         ids=stack.ids if stack.owners == "owned" and HOST not in stack.layers else None,
     )
 

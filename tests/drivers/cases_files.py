@@ -87,6 +87,17 @@ def file_capabilities(t: Trial) -> None:
     t.do(os.getxattr, "file", "security.capability")
 
 
+@case
+def file_capabilities_go_with_chown(t: Trial) -> None:
+    value = bytes.fromhex("0100000200040000000000000000000000000000")
+    t.do(os.setxattr, "file", "security.capability", value)
+    t.do(os.chown, "file", 5, 6)
+    t.do(os.getxattr, "file", "security.capability")
+    t.do(os.setxattr, "file", "security.capability", value)
+    t.do(os.chmod, "file", 0o600)
+    t.do(os.getxattr, "file", "security.capability")
+
+
 @case(fuse_overlayfs="keeps set-id bits")
 def set_id_bits_go_with_a_write(t: Trial) -> None:
     t.write("suid", "more", "a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rootless.fuse import engine, metadata
-from rootless.fuse.base import Base
+from rootless.fuse.base import Base, records
 from rootless.fuse.node import Directory, Table
 from rootless.fuse.owned import record, without_privileges
 
@@ -129,6 +130,33 @@ def test_base_notes_the_first_state_only(tmp_path: Path) -> None:
     again.record(b"/half", status(9))
     lines = [line for line in Path(path).read_bytes().split(b"\n") if line and line != b'{"path": "/half']
     assert [json.loads(line)["ino"] for line in lines] == [5, 7, 9]
+
+
+def test_base_writes_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """write(2) may write less than all; and what a full disk has cut off is ended by the next line."""
+    path = str(tmp_path / "base.jsonl")
+    base = Base(path)
+    write, room = os.write, 10**6
+
+    def short(fd: int, data: bytes) -> int:
+        nonlocal room
+        if room <= 0:
+            raise OSError(errno.ENOSPC, "full")
+        room -= 7
+        return write(fd, data[:7])
+
+    monkeypatch.setattr(os, "write", short)
+    base.record(b"/one", status(1))
+    room = 20
+    with pytest.raises(OSError, match="full"):
+        base.record(b"/two", status(2))
+    room = 10**6
+    base.record(b"/three", status(3))
+    base.record(b"/two", status(2))
+    monkeypatch.undo()
+    with open(path, "rb") as file:
+        found = [record.path for record in records(file.read().split(b"\n"))]
+    assert found == [b"/one", b"/three", b"/two"]
 
 
 class TestInit:

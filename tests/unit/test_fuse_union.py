@@ -14,6 +14,7 @@ import pytest
 from rootless.fuse.files import Change
 from rootless.fuse.layer import LayerSpec
 from rootless.fuse.node import UPPER, Directory, File
+from rootless.fuse.quota import Quota
 from rootless.fuse.union import Config, Union
 from rootless.kernel import fs
 
@@ -329,3 +330,61 @@ def test_without_devices_and_rename_flags(make: Make, tmp_path: Path, monkeypatc
         assert names(fresh, fresh.tree.root) == [b"file"]
         assert names(fresh, directory(fresh, "file")) == [b"c", b"sub"]
         assert find(fresh, "dir") is None
+
+
+def sandbox(tmp_path: Path, size: int | None = None) -> Union:
+    """An `owned` upper over a living tree, as for the image `host`; both below that tree."""
+    for name in "live/box/upper", "live/box/work":
+        (tmp_path / name).mkdir(parents=True)
+    live = LayerSpec(str(tmp_path / "live"), "host", live=True)
+    upper = LayerSpec(str(tmp_path / "live/box/upper"), "owned")
+    return Union(Config((live,), upper, str(tmp_path / "live/box/work"), size=size, descriptors=100))
+
+
+def test_what_holds_the_writable_layer_can_be_renamed(tmp_path: Path) -> None:
+    """It is not copied into itself, which would have no end but that of the disk."""
+    (tmp_path / "live/box").mkdir(parents=True)
+    (tmp_path / "live/box/file").write_text("file")
+    union = sandbox(tmp_path, size=1 << 20)
+    union.renames.rename(union.tree.root, b"box", union.tree.root, b"moved", 0)
+    moved = tmp_path / "live/box/upper/moved"
+    assert sorted(path.relative_to(moved).as_posix() for path in moved.rglob("*")) == ["file", "upper", "work"]
+    assert names(union, directory(union, "moved/upper")) == []
+
+
+def test_a_merged_directory_follows_its_living_part(tmp_path: Path) -> None:
+    """Others may put another directory in the place of the one that a merged one was opened from, or none."""
+    live = tmp_path / "live/dir"
+    live.mkdir(parents=True)
+    (live / "old").write_text("old")
+    union = sandbox(tmp_path)
+    union.create(directory(union, "dir"), b"mine", 0o644, ME)
+    assert names(union, directory(union, "dir")) == [b"mine", b"old"]
+    live.rename(tmp_path / "live/away")
+    live.mkdir()
+    (live / "new").write_text("new")
+    assert find(union, "dir/old") is None
+    assert find(union, "dir/new") is not None
+    assert names(union, directory(union, "dir")) == [b"mine", b"new"]
+    live.rename(tmp_path / "live/too")
+    live.write_text("a file now")
+    assert names(union, union.tree.root) == [b"away", b"box", b"dir", b"too"]
+    assert names(union, directory(union, "dir")) == [b"mine"]
+    union.unlink(directory(union, "dir"), b"mine")
+    assert names(union, directory(union, "dir")) == []
+
+
+def test_a_copied_directory_is_known_as_it_is_whatever_fails_then(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    union = make()
+    quota = Quota(1 << 30, union.tree.layers[UPPER])
+
+    def fail(removed: object) -> None:
+        raise OSError(errno.EIO, "the disk")
+
+    monkeypatch.setattr(quota, "recount", fail)
+    monkeypatch.setattr(union.copyup, "_quota", quota)
+    node = directory(union, "dir")
+    with pytest.raises(OSError, match="the disk"):
+        union.renames.rename(union.tree.root, b"dir", union.tree.root, b"moved", 0)
+    assert node.pure, "the copy stands in its place"
+    assert names(union, node) == [b"a", b"c", b"sub"]
