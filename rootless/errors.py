@@ -87,3 +87,11 @@ class CommandError(RootlessError):
     def __init__(self, message: str, *, exit_code: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.exit_code = exit_code
+
+
+class Interrupted(Exception):
+    """No error: a signal ends this command, after it has left everything in order. As in a shell: 128 + number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number

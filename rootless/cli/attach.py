@@ -25,6 +25,7 @@ def attach(ctx: click.Context, /, container: str, no_stdin: bool, sig_proxy: boo
     """Attach this terminal to a running CONTAINER: its output from now on, and input, if it was created with -i."""
     from ..container import operate
     from ..runtime.attach import Detached, redraw
+    from ..runtime.forwarding import Signals
 
     context: Context = ctx.obj
     found = context.containers.resolve(container)
@@ -35,6 +36,7 @@ def attach(ctx: click.Context, /, container: str, no_stdin: bool, sig_proxy: boo
     if found.spec.tty:
         redraw(connection)
     try:
-        return streams.attach(connection, stdin=stdin, terminal=found.spec.tty, keys=detach_keys, proxy=sig_proxy)
+        with Signals(proxy=sig_proxy and not found.spec.tty) as signals:
+            return streams.attach(connection, signals, stdin=stdin, terminal=found.spec.tty, keys=detach_keys)
     except Detached:
         raise RootlessError("read escape sequence") from None

@@ -167,12 +167,13 @@ def _shell(here: Context, failure: StepError) -> None:
     """A shell in the state before a failed step, until it ends."""
     from ..build.shell import open_shell
     from ..runtime.attach import Detached
+    from ..runtime.forwarding import Signals
 
     print(f"{failure.picture}\nrootless: {failure}\na shell in the state before it:", file=sys.stderr, flush=True)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     started = open_shell(here.engine, failure, terminal=terminal, window=streams.window())
-    with suppress(Detached):
-        streams.attach(started.connection, stdin=True, terminal=terminal)
+    with Signals(proxy=not terminal) as signals, suppress(Detached):
+        streams.attach(started.connection, signals, stdin=True, terminal=terminal)
 
 
 def _name(text: str) -> Any:

@@ -49,6 +49,7 @@ def exec_(
     from ..container.exec import ExecOptions, execute
     from ..idmap import detect
     from ..runtime.attach import Detached
+    from ..runtime.forwarding import Signals
 
     context: Context = ctx.obj
     streams.parse_keys(detach_keys)
@@ -70,6 +71,7 @@ def exec_(
     if detach:
         return 0
     try:
-        return streams.attach(started.connection, stdin=interactive, terminal=tty, keys=detach_keys, proxy=False)
+        with Signals(proxy=False) as signals:
+            return streams.attach(started.connection, signals, stdin=interactive, terminal=tty, keys=detach_keys)
     except Detached:
         return 0

@@ -16,7 +16,7 @@ from typing import NoReturn
 import click
 
 from .. import __version__
-from ..errors import RootlessError
+from ..errors import Interrupted, RootlessError
 from .context import Context
 from .options import Command, Group, describe
 from .table import COMMANDS, GROUPS
@@ -127,6 +127,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _tell(RootlessError(describe(problem)))
     except (KeyboardInterrupt, click.Abort):
         code = 130
+    except Interrupted as end:
+        code = 128 + end.number
     sys.exit(_flush(code if isinstance(code, int) else 0))
 
 

@@ -53,6 +53,7 @@ def run(
     """Create and run a new container from IMAGE, with COMMAND in the place of the image's own."""
     from ..container import lifecycle
     from ..runtime.attach import Detached
+    from ..runtime.forwarding import Signals
 
     context: Context = ctx.obj
     unheld = take_unheld(given)
@@ -80,9 +81,10 @@ def run(
     if detach:
         return 0
     try:
-        return streams.attach(
-            started.connection, stdin=stdin, terminal=options.tty, keys=detach_keys, proxy=sig_proxy, outputs=outputs
-        )
+        with Signals(proxy=sig_proxy) as signals:
+            return streams.attach(
+                started.connection, signals, stdin=stdin, terminal=options.tty, keys=detach_keys, outputs=outputs
+            )
     except Detached:
         return 0
 

@@ -49,6 +49,7 @@ def _start(context: Context, text: str) -> None:
 def _start_attached(context: Context, text: str, interactive: bool, keys: str, proxy: bool) -> int:
     from ..container import operate, starting
     from ..runtime.attach import Detached, redraw
+    from ..runtime.forwarding import Signals
 
     container = context.containers.resolve(text)
     spec = container.spec
@@ -64,6 +65,7 @@ def _start_attached(context: Context, text: str, interactive: bool, keys: str, p
         streams.warn(started.warnings)
         connection = started.connection
     try:
-        return streams.attach(connection, stdin=stdin, terminal=spec.tty, keys=keys, proxy=proxy)
+        with Signals(proxy=proxy and not spec.tty) as signals:
+            return streams.attach(connection, signals, stdin=stdin, terminal=spec.tty, keys=keys)
     except Detached:
         return 0

@@ -13,6 +13,7 @@ from ..kernel import pty
 from ..runtime import attach as attachment
 from ..runtime import stream
 from ..runtime.detach import DetachKeys
+from ..runtime.forwarding import Signals
 
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 
@@ -49,11 +50,11 @@ def warn(warnings: Iterable[str]) -> None:
 
 def attach(
     connection: stream.Connection,
+    signals: Signals,
     *,
     stdin: bool,
     terminal: bool,
     keys: str = "",
-    proxy: bool = True,
     outputs: frozenset[int] = frozenset({stream.STDOUT, stream.STDERR}),
 ) -> int:
     """Stay attached until the end, or until the detach keys are typed; the exit code, 0 after detaching.
@@ -63,9 +64,10 @@ def attach(
 
     Raises:
         attachment.Detached: the keys were typed.
+        Interrupted: by a signal that is not the container's.
     """
-    wanted = attachment.Terminal(stdin=stdin, terminal=terminal, proxy=proxy, detach=parse_keys(keys), outputs=outputs)
-    return attachment.attach(connection, wanted)
+    wanted = attachment.Terminal(stdin=stdin, terminal=terminal, detach=parse_keys(keys), outputs=outputs)
+    return attachment.attach(connection, wanted, signals)
 
 
 def parse_keys(text: str) -> DetachKeys | None:

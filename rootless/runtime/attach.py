@@ -7,31 +7,20 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 
 import msgspec
 
-from ..errors import CommandError, RootlessError
+from ..errors import RootlessError
 from ..kernel import pty
 from . import stream
 from .detach import DetachKeys
-
-NOT_PASSED_ON = frozenset(
-    {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGURG, signal.SIGWINCH}
-    # A fault of this process itself: a handler of Python's would return to the instruction that faults, for ever.
-    | {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-)
-"""Signals to the command that are not meant for the container."""
-
-PATIENCE = 3
-"""So many SIGINT and SIGTERM in all end the attachment, as with Docker's command: the container may not heed them."""
+from .forwarding import Signals
 
 
 class Detached(Exception):
@@ -44,28 +33,28 @@ class Terminal(msgspec.Struct, frozen=True):
     Attributes:
         stdin: standard input goes to the container.
         terminal: the container has a terminal: this one is put into raw mode, and its size follows.
-        proxy: signals to this process are passed on, unless the container has a terminal.
         detach: the keys that end the attachment; None for none.
         outputs: what is shown here. With nothing to show, the attachment ends with the input.
     """
 
     stdin: bool
     terminal: bool
-    proxy: bool = True
     detach: DetachKeys | None = None
     outputs: frozenset[int] = frozenset({stream.STDOUT, stream.STDERR})
 
 
-def attach(connection: stream.Connection, side: Terminal) -> int:
+def attach(connection: stream.Connection, side: Terminal, signals: Signals) -> int:
     """Stay attached until the container ends. Returns its exit code, 0 if the end of the input ended it.
 
     Raises:
         Detached: by its keys.
+        Interrupted: by a signal that is not the container's.
         CommandError: the user has lost patience with a container that goes on.
         RootlessError: the monitor was killed, or has let this client go.
         BrokenPipeError: nobody reads the command's output any more; the container goes on.
     """
-    with _raw_mode(side.stdin and side.terminal), _signals(connection, side):
+    signals.attached(connection, window=side.terminal)
+    with _raw_mode(side.stdin and side.terminal):  # while signals are taken: none may end this in raw mode
         return _Attachment(connection, side).run()
 
 
@@ -172,46 +161,9 @@ def _raw_mode(wanted: bool) -> Iterator[None]:
         yield
         return
     before = termios.tcgetattr(0)
-    tty.setraw(0, termios.TCSANOW)
     try:
+        tty.setraw(0, termios.TCSANOW)
         yield
     finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
-
-
-@contextmanager
-def _signals(connection: stream.Connection, side: Terminal) -> Iterator[None]:
-    """Pass signals on as they come. Handlers run between the loop's steps, also while it waits to write.
-
-    A container with a terminal gets its signals by keys; what is sent to this process is then meant for it alone.
-    """
-
-    insisted = 0
-
-    def pass_on(number: int, _: FrameType | None) -> None:
-        nonlocal insisted
-        with suppress(OSError):
-            connection.send(stream.Signal(number))
-        insisted += number in (signal.SIGINT, signal.SIGTERM)
-        if insisted == PATIENCE:
-            raise CommandError(
-                f"got {PATIENCE} SIGTERM/SIGINTs, forcefully exiting",
-                exit_code=1,
-                hint="the container may go on: `rootless ps` tells, and `rootless kill` ends it",
-            )
-
-    def follow_window(_number: int, _: FrameType | None) -> None:
-        with suppress(OSError):
-            connection.send(stream.Resize(*pty.window_size(1)))
-
-    wanted: dict[int, Callable[[int, FrameType | None], None]] = {}
-    if side.terminal:
-        wanted = {signal.SIGWINCH: follow_window}
-    elif side.proxy:
-        wanted = {n: pass_on for n in signal.valid_signals() - NOT_PASSED_ON if n < signal.SIGRTMIN}
-    before = {n: signal.signal(n, h) for n, h in wanted.items() if signal.getsignal(n) is not signal.SIG_IGN}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with suppress(termios.error):  # EIO: its window was closed
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
