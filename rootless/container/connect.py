@@ -222,7 +222,7 @@ def _tell_files(engine: Engine, container: Container) -> None:
             if (lease := _lease(networks, wish.name, container.id)) is not None:
                 endpoints.append(bridged.endpoint(switch.Plug(network, lease)))
     connected: Connected = state.network
-    if endpoints or container.spec.network not in RESERVED:
+    if endpoints or container.spec.network.partition(":")[0] not in RESERVED:
         connected = msgspec.structs.replace(connected, endpoints=tuple(endpoints))
     made = choice.network(Ask(engine.paths, container.record, engine.idmap))
     networking.write_files(container, connected, made)

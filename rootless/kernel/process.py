@@ -56,6 +56,14 @@ def close_from(first: int, keep: frozenset[int] = frozenset()) -> None:
     syscall("close_range", low, 0xFFFFFFFF, 0)
 
 
+def allow_descriptors(most: int) -> None:
+    """Open as many as the hard limit lets this process, but no more than `most` (getrlimit(2))."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most if hard == resource.RLIM_INFINITY else min(hard, most), hard))
+
+
 def oom_score_adj() -> int:
     """What is added to the score by which the kernel chooses whom to kill for memory (proc_pid_oom_score_adj(5))."""
     with open("/proc/self/oom_score_adj") as file:

@@ -45,6 +45,10 @@ MAX_CONNECTIONS = 16
 MAX_TROUBLES = 20
 """Tracebacks that are written down: a container must not be able to fill the disk with them."""
 
+PAUSE = 0.1
+"""Seconds before another try to accept a connection where no descriptor was free."""
+
+MAX_DESCRIPTORS = 65536
 MAX_PACKET = 65535
 PORT = 53
 SERVFAIL = 2
@@ -77,18 +81,34 @@ class Server:
         while True:
             with trio.move_on_after(LINGER):
                 while True:
-                    connection, _ = await control.accept()
+                    connection = await self._next(control)
                     self.monitors += 1
                     self.nursery.start_soon(self._attend, connection)
             if self.monitors:
                 continue
-            lock = locks.try_lock(names.lock_path(self.paths, self.tag))
+            lock = self._try_lock()
             if lock is None:
                 continue
             if not await _is_readable(control):  # nobody came in before we had the lock, nobody can come now
                 names.control_path(self.paths, self.tag, names.SWITCH).unlink(missing_ok=True)
                 return
             os.close(lock)
+
+    async def _next(self, control: trio.socket.SocketType) -> trio.socket.SocketType:
+        """The next monitor. Where no descriptor is free it waits, connected, until there is one."""
+        while True:
+            try:
+                return (await control.accept())[0]
+            except OSError:
+                self._complain()
+                await trio.sleep(PAUSE)
+
+    def _try_lock(self) -> int | None:
+        try:
+            return locks.try_lock(names.lock_path(self.paths, self.tag))
+        except OSError:
+            self._complain()
+            return None
 
     async def _attend(self, connection: trio.socket.SocketType) -> None:
         with connection, suppress(OSError):
@@ -122,7 +142,7 @@ class Server:
             try:
                 connection, (client, _) = await sock.accept()
             except OSError:
-                await trio.sleep(0.1)  # no descriptor is free
+                await trio.sleep(PAUSE)  # no descriptor is free
                 continue
             if self.busy[f"tcp {client}"] < MAX_CONNECTIONS:
                 self.nursery.start_soon(self._converse, connection, client)
@@ -153,10 +173,13 @@ class Server:
         try:
             return self.answers.respond(packet, client, datagram=datagram)
         except Exception:  # whatever a packet or a document has found in us: the others are served all the same
-            self._troubles += 1
-            if self._troubles <= MAX_TROUBLES:
-                traceback.print_exc()
+            self._complain()
             return refuse(packet, SERVFAIL)
+
+    def _complain(self) -> None:
+        self._troubles += 1
+        if self._troubles <= MAX_TROUBLES:
+            traceback.print_exc()
 
     @contextmanager
     def _counted(self, key: str) -> Iterator[None]:
@@ -256,6 +279,7 @@ async def _exactly(stream: trio.SocketStream, count: int) -> bytes | None:
 def main(arguments: list[str]) -> None:
     """The process. Arguments: the store, the run directory, the tag of the id map, and `names.GUARDED` or nothing."""
     process.set_name("rootless-names")
+    process.allow_descriptors(MAX_DESCRIPTORS)
     paths, held = Paths(Path(arguments[0]), Path(arguments[1])), arguments[2]
     control, datagrams, stream = (socket.socket(fileno=fd) for fd in (names.CONTROL, names.DATAGRAMS, names.STREAM))
     holding = {held: names.ROOM, switch.tag(held): names.SWITCH}

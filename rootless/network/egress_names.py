@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import dnslib
 
@@ -60,12 +60,19 @@ class Resolver:
     Args:
         refused: is told of each name that was asked for and may not be reached.
         neighbours: what the container's named networks know, and the container's id.
+        search: the container's search domains, which its C library may try before the name itself.
     """
 
     def __init__(
-        self, rules: Rules, names: Names, refused: Callable[[str], None], neighbours: tuple[Answers, str] | None = None
+        self,
+        rules: Rules,
+        names: Names,
+        refused: Callable[[str], None],
+        neighbours: tuple[Answers, str] | None = None,
+        search: Iterable[str] = (),
     ) -> None:
         self.rules, self.names, self.refused, self.neighbours = rules, names, refused, neighbours
+        self.search = tuple(f".{normal(domain)}" for domain in search if normal(domain))
 
     def respond(self, packet: bytes, *, datagram: bool) -> bytes | None:
         """The answer to a packet; None to what deserves none."""
@@ -96,6 +103,12 @@ class Resolver:
                 data = dnslib.PTR(known)
                 reply.add_answer(dnslib.RR(question.qname, dnslib.QTYPE.PTR, ttl=TTL, rdata=data))
                 return reply
-        self.refused(name)
+        if not self._is_detour(name):
+            self.refused(name)
         reply.header.rcode = dnslib.RCODE.NXDOMAIN
         return reply
+
+    def _is_detour(self, name: str) -> bool:
+        """Whether this is a name that may be reached with a search domain behind it: nobody has asked for that."""
+        known = normal(name)
+        return any(known.endswith(domain) and self.rules.know(known.removesuffix(domain)) for domain in self.search)

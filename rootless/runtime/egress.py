@@ -11,7 +11,6 @@ hostile; what it keeps of it is bounded.
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import socket
 import sys
@@ -23,7 +22,7 @@ import trio
 
 from ..container.record import Record, decode_record
 from ..kernel import process
-from ..network import dns, packets
+from ..network import dns, packets, resolv
 from ..network.addresses import RESOLVER
 from ..network.answers import Answers
 from ..network.egress import LISTENER, READY, TUN
@@ -33,7 +32,7 @@ from ..network.flows import RETURN, Flow, Flows
 from ..network.packets import Endpoint, Packet
 from ..network.store import Networks
 from ..paths import Paths
-from .egress_dial import DialError, Dialler
+from .egress_dial import NO_SEARCH, DialError, Dialler
 from .egress_proxy import serve_proxy
 from .egress_relay import relay
 from .egress_tries import Tries
@@ -65,9 +64,14 @@ class Gate:
         address, port = listener.getsockname()
         self.own = Endpoint(socket.inet_aton(address), port)
         self.names, self.flows = Names(), Flows()
-        self.dialler = Dialler(self.rules, record.spec.net.hosts, tries)
+        machine = resolv.host()
+        self.dialler = Dialler(self.rules, record.spec.net.hosts, tries, machine.search)
         self.resolver = Resolver(
-            self.rules, self.names, lambda name: tries.refused("dns", name), (Answers(networks), record.id)
+            self.rules,
+            self.names,
+            lambda name: tries.refused("dns", name),
+            (Answers(networks), record.id),
+            resolv.container(machine, record.spec.net, ()).search,
         )
         self._connected: dict[int, trio.SocketStream] = {}
         self._pending = self._troubles = 0
@@ -108,9 +112,12 @@ class Gate:
         try:
             work()
         except Exception:
-            self._troubles += 1
-            if self._troubles <= MAX_TROUBLES:
-                traceback.print_exc()
+            self._complain()
+
+    def _complain(self) -> None:
+        self._troubles += 1
+        if self._troubles <= MAX_TROUBLES:
+            traceback.print_exc()
 
     def _take(self, packet: Packet) -> None:
         if packet.protocol == packets.TCP:
@@ -188,13 +195,20 @@ class Gate:
         try:
             stream = await self.dialler.connect("tcp", name, flow.target.port)
         except DialError:
-            self._write(packets.reset(packet))
-            self.flows.drop(flow)
+            self._turn_down(flow, packet)
+            return
+        except Exception:  # whatever a name has found in us: the others are served all the same
+            self._complain()
+            self._turn_down(flow, packet)
             return
         finally:
             self._pending -= 1
         self._connected[flow.number] = stream
         self._let_in(flow, packet)
+
+    def _turn_down(self, flow: Flow, packet: Packet) -> None:
+        self._write(packets.reset(packet))
+        self.flows.drop(flow)
 
     async def _accept(self) -> None:
         while True:
@@ -224,9 +238,7 @@ class Gate:
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # either side went away
         except Exception:
-            self._troubles += 1
-            if self._troubles <= MAX_TROUBLES:
-                traceback.print_exc()
+            self._complain()
         finally:
             self.flows.end(flow, trio.current_time())
 
@@ -257,9 +269,8 @@ def main(arguments: list[str]) -> None:
     process.close_from(READY + 1)
     for fd in TUN, LISTENER, READY:
         os.set_inheritable(fd, False)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    process.allow_descriptors(MAX_DESCRIPTORS)
+    os.environ.update(NO_SEARCH)
     paths = Paths(Path(arguments[1]), Path(arguments[2]))
     directory = paths.container(arguments[3])
     record = decode_record((directory / "config.json").read_bytes(), str(directory))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 
 import trio
 
 from ..network import host
 from ..network.egress_rules import Rules, joined, normal
 from ..network.hosts import GATEWAY
+from ..network.own import is_own
 from .egress_tries import Tries
 
 PATIENCE = 15.0
@@ -19,6 +20,12 @@ PATIENCE = 15.0
 
 MAX_ADDRESSES = 4
 LOCALHOST = "localhost"
+
+NO_SEARCH = {"LOCALDOMAIN": "."}
+"""Environment in which the C library looks names up as they stand: with the machine's search domains a name that is
+allowed could lead to another one below these."""
+
+_Pairs = Sequence[tuple[socket.AddressFamily, tuple[object, ...]]]
 
 
 class DialError(Exception):
@@ -34,10 +41,12 @@ class Dialler:
 
     Args:
         hosts: `NAME:ADDRESS` of --add-host: where such a name leads, without a question.
+        search: domains that a name without a dot is looked up in first (resolv.conf(5)). One with a dot means itself,
+            for which `NO_SEARCH` is to be set.
     """
 
-    def __init__(self, rules: Rules, hosts: Iterable[str], tries: Tries) -> None:
-        self.rules, self.tries = rules, tries
+    def __init__(self, rules: Rules, hosts: Iterable[str], tries: Tries, search: Sequence[str] = ()) -> None:
+        self.rules, self.tries, self.search = rules, tries, search
         self._hosts = {normal(name): address for name, _, address in (item.partition(":") for item in hosts)}
 
     async def connect(self, kind: str, name: str, port: int) -> trio.SocketStream:
@@ -61,7 +70,10 @@ class Dialler:
     async def _connect(self, name: str, port: int) -> trio.SocketStream:
         why = "it has no address"
         for family, address in (await self._addresses(name, port))[:MAX_ADDRESSES]:
-            sock = trio.socket.socket(family, socket.SOCK_STREAM)
+            try:
+                sock = trio.socket.socket(family, socket.SOCK_STREAM)
+            except OSError as problem:  # no descriptor is free: this try fails, and nothing else
+                raise DialError(os.strerror(problem.errno or 0)) from None
             try:
                 with trio.fail_after(PATIENCE):
                     await sock.connect(address)
@@ -77,7 +89,7 @@ class Dialler:
             sock.close()
         raise DialError(why)
 
-    async def _addresses(self, name: str, port: int) -> Sequence[tuple[socket.AddressFamily, tuple[object, ...]]]:
+    async def _addresses(self, name: str, port: int) -> _Pairs:
         """Where a name leads.
 
         What a name server says is not trusted to lead to the machine itself: whoever has an allowed domain could have
@@ -88,15 +100,26 @@ class Dialler:
         meant = bool(given) or name == LOCALHOST or name.endswith(f".{LOCALHOST}") or _is_literal(name)
         if given == GATEWAY:
             given = host.address() or "127.0.0.1"
-        try:
-            found = await trio.socket.getaddrinfo(given or name, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as problem:
-            raise DialError(getattr(problem, "strerror", None) or str(problem)) from None
-        pairs = [(family, address) for family, _, _, _, address in found]
+        pairs = await self._look_up(given or name, port)
         kept = [pair for pair in pairs if meant or not is_own(str(pair[1][0]))]
         if pairs and not kept:
-            raise DialError(f"the name leads to {pairs[0][1][0]}, which is this machine's own")
+            raise DialError(
+                f"the name leads to {pairs[0][1][0]}, which is this machine's own: --add-host would allow it"
+            )
         return kept
+
+    async def _look_up(self, name: str, port: int) -> _Pairs:
+        within = (
+            [] if "." in name or ":" in name or name == LOCALHOST else [f"{name}.{domain}" for domain in self.search]
+        )
+        why = ""
+        for text in (*within, name):
+            try:
+                found = await trio.socket.getaddrinfo(text, port, type=socket.SOCK_STREAM)
+                return [(family, address) for family, _, _, _, address in found]
+            except (OSError, UnicodeError, RuntimeError) as problem:  # RuntimeError: there can't be another thread
+                why = getattr(problem, "strerror", None) or str(problem)
+        raise DialError(why)
 
 
 def _is_literal(name: str) -> bool:
@@ -105,11 +128,3 @@ def _is_literal(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_own(text: str) -> bool:
-    """Whether an address means the machine itself, or its own link."""
-    address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified

@@ -198,7 +198,7 @@ def test_a_name_may_not_lead_to_the_machine_itself(containers: Rootless, port: i
     name, address = loopback()
     containers.ok("run", "-d", "--name", "web", "--egress", f"allow={name}", IMAGE, "sleep", "300")
     assert "refused" in sh(containers, f"nc {name} {port}")
-    reason = f"the name leads to {address}, which is this machine's own"
+    reason = f"the name leads to {address}, which is this machine's own: --add-host would allow it"
     assert tries(containers) == [f"failed tcp {name.lower()}:{port} ({reason})"]
 
 

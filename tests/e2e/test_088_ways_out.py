@@ -113,9 +113,14 @@ def test_a_way_out_that_came_later_is_watched_as_well(networks: Rootless) -> Non
 
 def test_one_that_has_a_way_out_by_itself_keeps_it(networks: Rootless) -> None:
     networks.ok("network", "create", "--internal", "inner")
-    networks.ok("run", "-d", "--name", "web", IMAGE, "sleep", "60")
+    networks.ok("run", "-d", "--name", "web", "--network", "pasta:--mtu,1500", IMAGE, "sleep", "60")
+    hosts = networks.ok("exec", "web", "cat", "/etc/hosts")
+    assert "10.0.2.100\t" in hosts
     networks.ok("network", "connect", "inner", "web")
     assert helpers(networks) == "pasta"
+    networks.ok("network", "disconnect", "inner", "web")
+    assert networks.ok("exec", "web", "cat", "/etc/hosts") == hosts
+    networks.ok("network", "connect", "inner", "web")
     networks.ok("restart", "-t", "0", "web")
     assert helpers(networks) == "pasta"
     assert "default via" in routes(networks)

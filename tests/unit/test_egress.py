@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 
 import dnslib
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +16,9 @@ from rootless.errors import UsageError
 from rootless.network import egress_names, egress_rules, flows, packets
 from rootless.network.egress_names import Names, Resolver
 from rootless.network.egress_rules import Rules
+from rootless.network.own import is_own
 from rootless.network.packets import Endpoint
+from rootless.runtime import egress_dial
 
 # --- rules -----------------------------------------------------------------------------------------------------------
 
@@ -193,6 +197,120 @@ def test_there_are_only_so_many_and_those_that_ended_make_room() -> None:
     assert table.find(Endpoint(CLIENT.address, 5), TARGET) is made[5]
 
 
+# --- where names lead -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.9.9.9",
+        "::1",
+        "0.0.0.0",
+        "::",
+        "169.254.169.254",
+        "fe80::1%eth0",
+        "224.0.0.1",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "100.100.100.200",
+        "168.63.129.16",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "::169.254.169.254",
+        "64:ff9b::169.254.169.254",
+        "64:ff9b::7f00:1",
+        "64:ff9b:1::127.0.0.1",
+        "64:ff9b:1:a9fe:a9:fe00::",
+        "2002:a9fe:a9fe::1",
+        "2002:7f00:1::",
+        "2001:0:7f00:1::",
+        "2001:0:4136:e378:8000:63bf:5601:5601",  # Teredo: the client's address is stored inverted
+    ],
+)
+def test_what_means_the_machine_itself(address: str) -> None:
+    assert is_own(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "192.0.2.7",
+        "8.8.8.8",
+        "10.255.255.1",
+        "2606:4700:4700::1111",
+        "fd00:1234::1",
+        "::ffff:192.0.2.7",
+        "64:ff9b::192.0.2.7",
+        "64:ff9b:1:c000:2:700::",
+        "2002:c000:207::1",
+    ],
+)
+def test_what_is_elsewhere(address: str) -> None:
+    assert not is_own(address)
+
+
+def test_an_address_of_an_interface_is_the_machine_s() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("the machine has no address but loopback's")
+        assert is_own(probe.getsockname()[0])
+
+
+class Log:
+    """In the place of the log of tries."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, ...]] = []
+
+    def allowed(self, *words: str) -> None:
+        self.lines.append(("allowed", *words))
+
+    failed = refused = allowed
+
+
+def dialler(*texts: str, search: tuple[str, ...] = ()) -> egress_dial.Dialler:
+    return egress_dial.Dialler(rules(*texts), (), Log(), search)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("api.example.org", ["api.example.org"]),
+        ("registry", ["registry.corp.test", "registry.test", "registry"]),
+        ("localhost", ["localhost"]),
+        ("192.0.2.7", ["192.0.2.7"]),
+        ("2001:db8::7", ["2001:db8::7"]),
+    ],
+)
+def test_only_a_name_without_a_dot_is_looked_for_in_the_search_domains(
+    name: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = []
+
+    async def getaddrinfo(text: str, *_: object, **__: object) -> list[object]:
+        heard.append(text)
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(egress_dial.DialError, match="no such name"):
+        trio.run(
+            dialler(name if ":" not in name else f"[{name}]", search=("corp.test", "test")).connect, "tcp", name, 80
+        )
+    assert heard == asked
+
+
+def test_no_descriptor_for_a_connection_fails_that_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(trio.socket, "socket", full)
+    with pytest.raises(egress_dial.DialError, match="Too many open files"):
+        trio.run(dialler("192.0.2.7").connect, "tcp", "192.0.2.7", 80)
+
+
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
@@ -222,7 +340,7 @@ def refused() -> list[str]:
 
 @pytest.fixture
 def resolver(refused: list[str]) -> Resolver:
-    return Resolver(rules("api.example.org:443", "*.example.net"), Names(), refused.append)
+    return Resolver(rules("api.example.org:443", "*.example.net"), Names(), refused.append, search=("Corp.test", "."))
 
 
 def ask(resolver: Resolver, name: str, kind: str = "A") -> tuple[int, list[str]]:
@@ -242,6 +360,10 @@ def test_allowed_names_have_an_address_and_others_are_told(resolver: Resolver, r
     for name in "example.org", "secret.evil.test", "x.api.example.org":
         assert ask(resolver, name) == (dnslib.RCODE.NXDOMAIN, [])
     assert refused == ["example.org", "secret.evil.test", "x.api.example.org"]
+    # An allowed name behind which the C library has put a search domain is nobody's wish.
+    assert ask(resolver, "api.example.org.corp.test") == (dnslib.RCODE.NXDOMAIN, [])
+    assert ask(resolver, "evil.corp.test") == (dnslib.RCODE.NXDOMAIN, [])
+    assert refused[3:] == ["evil.corp.test"]
     assert ask(resolver, ".".join(reversed(address.split("."))) + ".in-addr.arpa", "PTR") == (0, ["api.example.org."])
 
 
