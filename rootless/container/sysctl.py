@@ -19,6 +19,11 @@ _IPC = (
 )
 
 
+NO_ROUTER = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+"""What a new network namespace may have from the machine's own (net.core.devconf_inherit_init_net), which is a router
+wherever Docker runs. A container that is one as well would lead those on its internal networks outside."""
+
+
 def parse(text: str) -> tuple[str, str]:
     """`NAME=VALUE` of one that belongs to a namespace.
 

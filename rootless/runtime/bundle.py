@@ -137,6 +137,7 @@ def plan(
         tty_group=idmap.holds(0, 5),
         pid=spec.pid != sharing.HOST,
         network=spec.network != sharing.HOST,
+        own_network=spec.network.partition(":")[0] not in (sharing.HOST, "container", "none"),
         ipc=spec.ipc != sharing.HOST,
         cgroup=spec.cgroupns != sharing.HOST,
         borrowed=borrowed,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ..container import sysctl
 from ..kernel import mount as m
 from .rootfs import Bind, Borrowed, FileSystem, Link, Mask, Operation, ReadOnly, Sysctl
 
@@ -45,6 +46,7 @@ class Kernel(msgspec.Struct, frozen=True):
         shm_size: bytes of /dev/shm; 0 for no such directory.
         tty_group: give terminals to group 5 (tty); needs that group to be in the id map.
         pid, network, ipc, cgroup: whether these namespaces are not the caller's.
+        own_network: the network namespace is nobody else's either: it is no router unless `sysctls` says so.
         borrowed: paths at which another container's mount is to be.
         sysctls: kernel parameters.
         writable: /sys can be written as far as the user namespace allows.
@@ -57,6 +59,7 @@ class Kernel(msgspec.Struct, frozen=True):
     network: bool = True
     ipc: bool = True
     cgroup: bool = True
+    own_network: bool = False
     borrowed: frozenset[str] = frozenset()
     sysctls: Mapping[str, str] = msgspec.field(default_factory=dict)
     writable: bool = False
@@ -69,6 +72,7 @@ class Kernel(msgspec.Struct, frozen=True):
             FileSystem("proc", "/proc", COMMON) if self.pid else Bind("/proc", "/proc", COMMON, recursive=True),
             *self._dev(),
             *self._sys(sys_flags),
+            *(Sysctl(name, "0", optional=True) for name in (sysctl.NO_ROUTER if self.own_network else ())),
             *(Sysctl(name, value) for name, value in self.sysctls.items()),
         ]
         if not self.unmasked:

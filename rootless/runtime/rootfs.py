@@ -109,13 +109,20 @@ class Sysctl(msgspec.Struct, frozen=True):
 
     name: str
     value: str
+    optional: bool = False
 
     def describe(self) -> str:
         return f"sysctl {self.name}={self.value}"
 
     def execute(self, root: Root) -> None:
         path = f"/proc/sys/{sysctl.path(self.name)}"
-        with open(open_inside(root.fd, path, os.O_WRONLY), "w") as file:
+        try:
+            fd = open_inside(root.fd, path, os.O_WRONLY)
+        except FileNotFoundError:
+            if self.optional:  # a kernel without IPv6
+                return
+            raise
+        with open(fd, "w") as file:
             file.write(self.value)
 
 

@@ -284,6 +284,13 @@ def test_a_low_port_is_explained(rootless: Rootless) -> None:
     assert b"sysctl net.ipv4.ip_unprivileged_port_start=81" in done.stderr
 
 
+def test_a_container_is_no_router_unless_it_is_asked_to_be(containers: Rootless) -> None:
+    """Beside others on an internal network it would lead them outside; a machine on which Docker runs is one."""
+    script = "cat /proc/sys/net/ipv4/ip_forward"
+    assert inside(containers, script) == "0"
+    assert inside(containers, "--sysctl", "net.ipv4.ip_forward=1", script) == "1"
+
+
 # --- its end ---------------------------------------------------------------------------------------------------------
 
 

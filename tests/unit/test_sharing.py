@@ -161,7 +161,8 @@ def test_what_can_not_be_meant(given: dict[str, object], message: str) -> None:
         (Kernel(shm_size=0), ["mount mqueue"], ["/dev/shm"]),
         (Kernel(borrowed=frozenset({"/dev/shm", "/sys"})), ["borrow /dev/shm", "borrow /sys"], ["mount sysfs"]),
         (Kernel(unmasked=True), ["mount proc"], ["mask", "read-only /proc"]),
-        (Kernel(sysctls={"net.x": "1"}), ["sysctl net.x=1"], []),
+        (Kernel(sysctls={"net.x": "1"}), ["sysctl net.x=1"], ["ip_forward"]),
+        (Kernel(own_network=True), ["sysctl net.ipv4.ip_forward=0", "sysctl net.ipv6.conf.all.forwarding=0"], []),
     ],
 )
 def test_the_kernels_file_systems(kernel: Kernel, there: list[str], not_there: list[str]) -> None:
