@@ -30,6 +30,9 @@ _OPTIONS = (
     click.option("--link", multiple=True, metavar="LIST", help="Not offered: put both containers on a network"),
 )
 
+EGRESS = "egress"
+"""The mode of a container whose way out is the filter."""
+
 _LABEL = r"[a-zA-Z0-9_]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?"
 DOMAIN = re.compile(rf"(?=.{{1,253}}\.?$){_LABEL}(\.{_LABEL})*\.?")
 
@@ -65,6 +68,10 @@ def read_network(given: dict[str, Any]) -> dict[str, Any]:
     )
     if net.egress:
         mode = _filtered(mode, net)
+    elif mode == EGRESS:
+        from ..network.egress_rules import SYNTAX
+
+        raise UsageError(f"--network {EGRESS} is what --egress makes, and nothing is allowed", hint=SYNTAX)
     warning = choice.without_way_out() if wishes and not net.egress else ""
     if mode in DEFAULTS:
         mode, warning = choice.default()
@@ -90,13 +97,13 @@ def _egress(texts: Sequence[str]) -> tuple[str, ...]:
 
 def _filtered(mode: str, net: Net) -> str:
     """The mode of a container with --egress: the filter is its way out, in the place of any other."""
-    if not net.networks and mode not in DEFAULTS:
+    if not net.networks and mode not in (*DEFAULTS, EGRESS):
         raise UsageError(f"conflicting options: --egress and --network {mode}")
     if net.dns:
         raise UsageError("conflicting options: --egress and --dns", hint="names are looked up by the machine itself")
     if net.ports or net.publish_all:
         raise UsageError("conflicting options: --egress and port publishing")
-    return mode if net.networks else "egress"
+    return mode if net.networks else EGRESS
 
 
 def _warn(text: str) -> None:

@@ -28,6 +28,9 @@ WISH_OPTIONS = (
     click.option("--mac-address", "mac", default="", metavar="STRING", help="Container MAC address"),
 )
 
+WITH_OPTIONS = ("container", "pasta", "slirp4netns")
+"""Modes of which more is said behind a colon."""
+
 _FIELDS = {"name": "name", "ip": "ip", "ip6": "ip6", "mac-address": "mac"}
 _LONG = re.compile(r"(name|alias|ip|ip6|mac-address|driver-opt)=")
 _ALIAS = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,252}[a-zA-Z0-9_])?")
@@ -89,7 +92,9 @@ def _with(wish: Wish, beside: Wish) -> Wish:
 
 def _check_mode(mode: Wish) -> None:
     """What a container can't have outside of networks of a name."""
-    kind = mode.name.partition(":")[0]
+    kind, colon, _ = mode.name.partition(":")
+    if colon and kind not in WITH_OPTIONS:
+        raise invalid(mode.name, "--network", f"{kind or 'the default'} takes no options")
     if mode.aliases:
         raise UsageError("network-scoped alias is supported only for containers in user defined networks")
     if kind in (*OWN, *DEFAULTS):

@@ -15,6 +15,7 @@ import msgspec
 
 from .. import atomic, events, locks
 from ..container.links import Names
+from ..container.network import RESERVED as MODES
 from ..errors import ConflictError, InvalidError, NotFoundError, StoreError
 from ..paths import Paths
 from .record import Lease, Network, decode_leases, decode_network
@@ -23,7 +24,7 @@ NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 PREDEFINED = ("bridge", "host", "none")
 """What `--network` means something of its own by; Docker lists them as networks."""
 
-RESERVED = frozenset({*PREDEFINED, "default", "container", "pasta", "slirp4netns", "private"})
+RESERVED = frozenset({*PREDEFINED, *MODES})
 """Names that a network can't have, because `--network` understands them otherwise."""
 
 

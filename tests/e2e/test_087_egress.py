@@ -260,6 +260,7 @@ def test_a_killed_filter_lets_nothing_pass_and_is_replaced(containers: Rootless,
         (("--egress", "deny=a"), "invalid --egress deny=a"),
         (("--egress", "allow=a:0"), "invalid port in --egress allow=a:0: 0"),
         (("--egress", "allow=a", "--network", "host"), "conflicting options: --egress and --network host"),
+        (("--network", "egress"), "--network egress is what --egress makes, and nothing is allowed"),
         (("--egress", "allow=a", "--dns", "1.1.1.1"), "conflicting options: --egress and --dns"),
     ],
 )

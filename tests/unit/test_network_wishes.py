@@ -38,6 +38,11 @@ def test_the_longer_form() -> None:
     [
         (("blue", "none"), {}, "cannot attach both user-defined and non-user-defined"),
         (("blue", "blue"), {}, "specified multiple times"),
+        (("none:x",), {}, "none takes no options"),
+        (("host:x",), {}, "host takes no options"),
+        (("bridge:x",), {}, "bridge takes no options"),
+        (("egress:x",), {}, "egress takes no options"),
+        ((":x",), {}, "the default takes no options"),
         (("host",), {"ip": "10.0.0.1"}, "user defined networks only"),
         (("none",), {"mac": "02:00:00:00:00:01"}, "mac-address and the network mode"),
         ((), {"network_alias": ("x",)}, "network-scoped alias is supported only"),

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from rootless.container.network import RESERVED as MODES
 from rootless.errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError
 from rootless.kernel import process
 from rootless.network import definition
 from rootless.network.definition import Definition, create
 from rootless.network.record import Lease
-from rootless.network.store import Networks
+from rootless.network.store import PREDEFINED, Networks
 from rootless.paths import Paths
 
 
@@ -81,13 +82,13 @@ def test_what_can_not_be_a_network_leaves_nothing(
     assert networks.names() == ["other"]
 
 
-@pytest.mark.parametrize("name", ["bridge", "none", "host", "container", "pasta", "default"])
+@pytest.mark.parametrize("name", [*PREDEFINED, *filter(None, MODES)])
 def test_names_that_mean_something_else(networks: Networks, name: str) -> None:
     with pytest.raises(ConflictError):
         create(networks, Definition(name))
 
 
-@pytest.mark.parametrize("name", ["a b", "-a", "", ".x", "a/b", "a" * 129, "é"])
+@pytest.mark.parametrize("name", ["a b", "-a", "", "container:x", "pasta:--mtu=1500", ".x", "a/b", "a" * 129, "é"])
 def test_what_is_no_name(networks: Networks, name: str) -> None:
     with pytest.raises(InvalidError, match="invalid network name"):
         create(networks, Definition(name))
