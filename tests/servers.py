@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Callable
 
 import pytest
 
 from tests.conftest import Rootless
+from tests.waiting import wait_for
 
 PYTHON = "/usr/bin/python3"
 
@@ -49,13 +48,6 @@ def serve(rootless: Rootless, *options: str) -> None:
     ]
     rootless.ok("run", "-d", "--name", "web", *machine, *options, "busybox:latest", PYTHON, "-c", SERVER)
     wait_for(lambda: "serving" in rootless.ok("logs", "web"))
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
 
 
 def port(rootless: Rootless, inside: str) -> int:

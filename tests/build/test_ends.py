@@ -42,13 +42,13 @@ def begun(rootless: Rootless, site: Site) -> subprocess.Popen[bytes]:
 def test_interrupted(rootless: Rootless, site: Site) -> None:
     process = begun(rootless, site)
     process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=30)
+    _, rest = process.communicate(timeout=60)
     assert process.returncode == 130
     assert rest.count(b"CANCELED") == 2
     assert not rootless.containers()
     again = begun(rootless, site)
     again.send_signal(signal.SIGTERM)
-    again.communicate(timeout=30)
+    again.communicate(timeout=60)
     assert again.returncode in (143, -signal.SIGTERM)
 
 

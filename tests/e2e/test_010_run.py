@@ -239,7 +239,7 @@ def test_the_readers_pipe_ends_with_a_detached_command(rootless: Rootless) -> No
         ["sh", "-c", '"$@" | cat', "sh", *rootless.argv("run", "-d", "--rm", "--name", "piped", IMAGE, "sleep", "30")],
         env=rootless.environment,
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     assert len(done.stdout) == 65

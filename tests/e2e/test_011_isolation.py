@@ -43,7 +43,7 @@ def test_no_descriptor_of_the_caller_leaks(rootless: Rootless) -> None:
         process = rootless.popen(
             *("run", "--rm", IMAGE, "sh", "-c", "ls -l /proc/1/fd"), stdout=subprocess.PIPE, pass_fds=[secret]
         )
-        listing = process.communicate(timeout=20)[0].decode()
+        listing = process.communicate(timeout=60)[0].decode()
     finally:
         os.close(secret)
     numbers = [line.split()[-3] for line in listing.splitlines() if "->" in line]

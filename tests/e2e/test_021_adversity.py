@@ -38,7 +38,7 @@ def test_a_reader_that_starts_late_gets_everything(rootless: Rootless) -> None:
         *("run", "--rm", IMAGE, "sh", "-c", "seq 1 100000; sleep 0.2"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     time.sleep(4)
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=60)
     assert (out, errors) == (b"".join(b"%d\n" % n for n in range(1, 100001)), b"")
     assert process.returncode == 0
 

@@ -19,7 +19,7 @@ PROMPT = "/ # "
 def shell(rootless: Rootless) -> Iterator[pexpect.spawn]:
     program, *arguments = rootless.argv("run", "-it", "--rm", IMAGE, "sh")
     child = pexpect.spawn(
-        program, arguments, env=rootless.environment, encoding="utf-8", timeout=15, dimensions=(30, 100)
+        program, arguments, env=rootless.environment, encoding="utf-8", timeout=60, dimensions=(30, 100)
     )
     child.setecho(False)
     child.expect_exact(PROMPT)
@@ -92,7 +92,7 @@ def test_the_callers_terminal_is_as_before(rootless: Rootless, tmp_path: Path) -
     line = " ".join([program, *arguments])
     script = f"stty -a > $TMPDIR/a; {line}; stty -a > $TMPDIR/b; cmp $TMPDIR/a $TMPDIR/b && echo same"
     environment = rootless.environment | {"TMPDIR": str(tmp_path)}
-    child = pexpect.spawn("sh", ["-c", script], env=environment, encoding="utf-8", timeout=15)
+    child = pexpect.spawn("sh", ["-c", script], env=environment, encoding="utf-8", timeout=60)
     child.expect_exact("same")
     child.expect(pexpect.EOF)
     child.close()
@@ -107,7 +107,7 @@ def test_another_users_terminal_is_its_own(rootless: Rootless) -> None:
     program, *arguments = rootless.argv(
         "run", "-it", "--rm", "-u", "1000", IMAGE, "sh", "-c", "stat -c %u $(tty); echo ok > /dev/tty"
     )
-    child = pexpect.spawn(program, arguments, env=rootless.environment, encoding="utf-8", timeout=15)
+    child = pexpect.spawn(program, arguments, env=rootless.environment, encoding="utf-8", timeout=60)
     child.expect_exact("1000\r\nok\r\n")
     child.expect(pexpect.EOF)
     child.close()

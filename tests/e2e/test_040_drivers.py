@@ -75,7 +75,7 @@ def test_a_killed_file_system_ends_the_container_and_says_why(rootless: Rootless
     state = json.loads((rootless.paths.names / "bereft" / "state.json").read_text())
     server = _only_child_beside(state["pid"], state["monitor"])
     os.kill(server, signal.SIGKILL)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 137
     assert b"the process of its file system ended" in errors
     shown = rootless.ok("inspect", "-f", "{{.State.Status}} {{.State.Error}}", "bereft")
@@ -94,7 +94,11 @@ def _only_child_beside(pid: int, parent: int) -> int:
 
 
 def test_no_driver_makes_the_end_wait(rootless: Rootless, driver: str) -> None:
-    """The file system's process ends with the mount namespace, and nobody of ours may keep that alive."""
-    began = time.monotonic()
-    rootless.ok("--storage-driver", driver, "run", "--rm", IMAGE, "true")
-    assert time.monotonic() - began < 4
+    """The file system's process ends with the mount namespace, and nobody of ours may keep that alive. On a busy
+    machine the fastest of some runs counts: one that waits waits each time."""
+    times: list[float] = []
+    while len(times) < 5 and min(times, default=4) >= 4:
+        began = time.monotonic()
+        rootless.ok("--storage-driver", driver, "run", "--rm", IMAGE, "true")
+        times.append(time.monotonic() - began)
+    assert min(times) < 4

@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Rootless
+from tests.waiting import wait_for
 
 IMAGE = "busybox:latest"
 
@@ -20,13 +20,6 @@ IMAGE = "busybox:latest"
 def stored(rootless: Rootless, name: str) -> dict[str, object]:
     state: dict[str, object] = json.loads((rootless.paths.names / name / "state.json").read_text())
     return state
-
-
-def wait_for(condition: Callable[[], object], what: str, timeout: float = 10) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.01)
 
 
 def status(rootless: Rootless, name: str) -> str:
@@ -79,10 +72,10 @@ def test_stop_sends_term_and_then_kill(rootless: Rootless) -> None:
     wait_for((rootless.paths.names / "polite" / "log").exists, "its first line")
     assert rootless.ok("stop", "polite") == "polite\n"
     assert status(rootless, "polite") == "exited 3"
-    rootless.ok("run", "-d", "--name", "deaf", IMAGE, "sleep", "60")
+    rootless.ok("run", "-d", "--name", "deaf", "--stop-timeout", "600", IMAGE, "sleep", "600")
     began = time.monotonic()
     assert rootless.ok("stop", "-t", "1", "deaf") == "deaf\n"
-    assert 0.9 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.9
     assert status(rootless, "deaf") == "exited 137"
     assert rootless.ok("stop", "deaf") == "deaf\n", "stopping what is stopped is no error"
     rootless.ok("rm", "polite", "deaf")
@@ -193,7 +186,7 @@ def test_two_attached_at_once_see_the_same(rootless: Rootless) -> None:
     assert first.stdin is not None
     first.stdin.write(b"go\n")
     first.stdin.flush()
-    assert [second.communicate(timeout=10)[0], first.communicate(timeout=10)[0]] == [b"1\n2\n3\n"] * 2
+    assert [second.communicate(timeout=60)[0], first.communicate(timeout=60)[0]] == [b"1\n2\n3\n"] * 2
     rootless.ok("rm", "shared")
 
 
@@ -244,7 +237,7 @@ def test_much_through_a_slow_reader_is_whole(rootless: Rootless) -> None:
         data += chunk
         time.sleep(0.01)
     process.stdout.close()
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     assert data == b"".join(b"%d\n" % n for n in range(1, 600001))
 
 
@@ -254,7 +247,7 @@ def test_signals_to_the_command_reach_pid_one(rootless: Rootless) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.terminate()
-    assert process.communicate(timeout=10)[0] == b"got\n"
+    assert process.communicate(timeout=60)[0] == b"got\n"
     assert process.returncode == 6
 
 
@@ -297,7 +290,7 @@ def test_three_signals_that_the_container_ignores_free_the_terminal(rootless: Ro
         assert process.poll() is None
         process.send_signal(number)
         time.sleep(0.3)
-    assert b"got 3 SIGTERM/SIGINTs, forcefully exiting" in process.communicate(timeout=10)[1]
+    assert b"got 3 SIGTERM/SIGINTs, forcefully exiting" in process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert rootless.ok("ps", "-q", "--filter", "name=stubborn") != ""
     rootless.ok("rm", "-f", "stubborn")

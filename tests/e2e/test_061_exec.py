@@ -104,14 +104,14 @@ def test_the_end_of_the_container_ends_it(rootless: Rootless, running: str) -> N
     process = rootless.popen("exec", running, "sh", "-c", "echo up; exec sleep 600", stdout=subprocess.PIPE)
     assert process.stdout is not None and process.stdout.readline() == b"up\n"
     os.kill(json.loads((rootless.paths.names / running / "state.json").read_text())["pid"], signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == 137
 
 
 def test_a_terminal_of_its_own(rootless: Rootless, running: str) -> None:
     program, *arguments = rootless.argv("exec", "-it", running, "sh")
     child = pexpect.spawn(
-        program, arguments, env=rootless.environment, encoding="utf-8", timeout=15, dimensions=(33, 99)
+        program, arguments, env=rootless.environment, encoding="utf-8", timeout=60, dimensions=(33, 99)
     )
     child.expect_exact("/tmp # ")
     child.sendline("stty size; tty")

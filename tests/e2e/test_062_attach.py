@@ -14,7 +14,7 @@ PROMPT = "/ # "
 
 def spawn(rootless: Rootless, *words: str) -> pexpect.spawn:
     program, *arguments = rootless.argv(*words)
-    return pexpect.spawn(program, arguments, env=rootless.environment, encoding="utf-8", timeout=15)
+    return pexpect.spawn(program, arguments, env=rootless.environment, encoding="utf-8", timeout=60)
 
 
 def test_detach_and_come_back(rootless: Rootless) -> None:

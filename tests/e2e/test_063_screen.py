@@ -23,12 +23,12 @@ class Screen:
     def __init__(self, rootless: Rootless, *words: str) -> None:
         program, *arguments = rootless.argv(*words)
         self.child = pexpect.spawn(
-            program, arguments, env=rootless.environment, encoding="utf-8", timeout=15, dimensions=(24, 80)
+            program, arguments, env=rootless.environment, encoding="utf-8", timeout=60, dimensions=(24, 80)
         )
         self.screen = pyte.Screen(80, 24)
         self.stream = pyte.Stream(self.screen)
 
-    def shows(self, text: str, seconds: float = 15) -> list[str]:
+    def shows(self, text: str, seconds: float = 60) -> list[str]:
         """Wait until the text can be read; the lines of the screen."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -14,7 +14,7 @@ PROMPT = "/ # "
 
 def shell(rootless: Rootless, *words: str) -> pexpect.spawn:
     program, *arguments = rootless.argv(*words)
-    child = pexpect.spawn(program, arguments, env=rootless.environment, encoding="utf-8", timeout=15)
+    child = pexpect.spawn(program, arguments, env=rootless.environment, encoding="utf-8", timeout=60)
     child.expect_exact(PROMPT)
     return child
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import subprocess
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from rootless.container.record import Record, Spec, State, now
 from rootless.container.state import Status
 from rootless.container.store import Containers
 from tests.conftest import Rootless
+from tests.waiting import processor_time
 
 IMAGE = "busybox:latest"
 LIMIT = 0.3
@@ -183,9 +183,3 @@ def test_a_thousand_stopped_containers_are_listed_at_once(thousand: Rootless, tm
         assert done.stdout.count(b"\n") == 1001
         assert done.stderr == b""
     assert min(times) <= LIMIT, f"{times}"
-
-
-def processor_time() -> float:
-    """Seconds that the children waited for have used."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

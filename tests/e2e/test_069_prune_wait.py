@@ -110,7 +110,7 @@ def test_wait_sees_a_kill(rootless: Rootless, victim: str) -> None:
     time.sleep(0.7)
     assert waiter.poll() is None
     os.kill(json.loads((rootless.paths.names / "victim/state.json").read_text())[victim], signal.SIGKILL)
-    assert waiter.communicate(timeout=10)[0] == b"137\n"
+    assert waiter.communicate(timeout=60)[0] == b"137\n"
     rootless.ok("rm", "victim")
 
 

@@ -58,7 +58,7 @@ TYPED = [
 
 @pytest.mark.parametrize(("typed", "expected"), TYPED)
 def test_bash(environment: dict[str, str], typed: str, expected: str) -> None:
-    child = pexpect.spawn(shell("bash"), ["--norc", "--noprofile"], env=environment, encoding="utf-8", timeout=20)
+    child = pexpect.spawn(shell("bash"), ["--norc", "--noprofile"], env=environment, encoding="utf-8", timeout=60)
     child.setwinsize(24, 200)
     child.sendline("PS1='R''EADY '; bind 'set bell-style none'; source <(rootless completion bash)")
     child.expect("READY ")
@@ -71,7 +71,7 @@ def test_bash(environment: dict[str, str], typed: str, expected: str) -> None:
 
 @pytest.mark.parametrize(("typed", "expected"), TYPED)
 def test_zsh(environment: dict[str, str], typed: str, expected: str) -> None:
-    child = pexpect.spawn(shell("zsh"), ["-f"], env=environment, encoding="utf-8", timeout=20)
+    child = pexpect.spawn(shell("zsh"), ["-f"], env=environment, encoding="utf-8", timeout=60)
     child.setwinsize(24, 200)
     child.sendline("PS1='R''EADY '; unsetopt beep prompt_sp zle_bracketed_paste; autoload -U compinit; compinit -D")
     child.sendline("bindkey -e; setopt no_auto_menu no_list_ambiguous; source <(rootless completion zsh)")
@@ -102,7 +102,7 @@ def test_fish(environment: dict[str, str], typed: str, expected: list[str]) -> N
 
 def test_files_in_bash(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "variables.env").touch()
-    child = pexpect.spawn(shell("bash"), ["--norc", "--noprofile"], env=environment, encoding="utf-8", timeout=20)
+    child = pexpect.spawn(shell("bash"), ["--norc", "--noprofile"], env=environment, encoding="utf-8", timeout=60)
     child.setwinsize(24, 300)
     child.sendline("PS1='R''EADY '; bind 'set bell-style none'; source <(rootless completion bash)")
     child.expect("READY ")

@@ -285,7 +285,7 @@ def test_even_a_privileged_sandbox_finds_nothing_of_the_machine_below_its_own_pr
 
 def test_a_shell_on_a_terminal_in_the_directory_where_one_is(rootless: Rootless, home: Path) -> None:
     argv = rootless.argv("run", "--rm", "-it", "host")
-    shell = pexpect.spawn(argv[0], argv[1:], env=rootless.environment | {"PS1": "@ "}, encoding="utf-8", timeout=20)
+    shell = pexpect.spawn(argv[0], argv[1:], env=rootless.environment | {"PS1": "@ "}, encoding="utf-8", timeout=60)
     shell.sendline("pwd; tty; exit 7")
     shell.expect(f"{re.escape(str(home))}\r\n/dev/pts/0\r\n")
     shell.expect(pexpect.EOF)

@@ -42,7 +42,7 @@ def test_follow_across_rotations(rootless: Rootless) -> None:
     follower = rootless.popen("logs", "-f", "chatty", stdout=subprocess.PIPE)
     time.sleep(1)
     rootless.ok("attach", "chatty", stdin=b"go\n")
-    assert follower.communicate(timeout=30)[0].split() == [b"%d" % number for number in range(1, 301)]
+    assert follower.communicate(timeout=60)[0].split() == [b"%d" % number for number in range(1, 301)]
     rootless.ok("rm", "chatty")
 
 

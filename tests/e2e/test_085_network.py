@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Rootless
-from tests.servers import PYTHON, events, own_address, port, send, serve, wait_for
+from tests.servers import PYTHON, events, own_address, port, send, serve
+from tests.waiting import wait_for
 
 IMAGE = "busybox:latest"
 

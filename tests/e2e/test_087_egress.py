@@ -11,12 +11,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.conftest import Rootless
 from tests.servers import events
+from tests.waiting import wait_for
 
 IMAGE = "busybox:latest"
 PROXY = "198.18.0.1:3128"
@@ -80,13 +81,6 @@ def tries(rootless: Rootless) -> list[str]:
 def sh(rootless: Rootless, script: str, *options: str) -> str:
     done = rootless("exec", *options, "web", "sh", "-c", script)
     return (done.stdout + done.stderr).decode(errors="replace")
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
 
 
 def test_an_allowed_name_is_reached_and_its_content_is_whole(containers: Rootless, port: int) -> None:

@@ -9,7 +9,8 @@ import shutil
 import pytest
 
 from tests.conftest import Rootless
-from tests.servers import PYTHON, wait_for
+from tests.servers import PYTHON
+from tests.waiting import wait_for
 
 IMAGE = "busybox:latest"
 

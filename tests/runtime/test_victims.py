@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conftest import Rootless
+from tests.waiting import wait_for
 
 IMAGE = "busybox:latest"
 NAME = "subject"
@@ -29,13 +30,6 @@ def stored(rootless: Rootless) -> dict[str, int | str]:
 
 def status(rootless: Rootless) -> str:
     return rootless.ok("inspect", "-f", "{{.State.Status}}", NAME).strip()
-
-
-def wait_for(condition: Callable[[], object], what: str, timeout: float = 15) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.01)
 
 
 @contextmanager
@@ -148,7 +142,7 @@ def test_the_monitor_killed_at_many_moments_of_a_start(rootless: Rootless, seed:
         found["exited" if children else "nothing"] += 1
         if not children:
             process.kill()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
         rootless.ok("rm", "-f", NAME)
         wait_for(lambda: not rootless.remains(), "clearing away")
     print(f"the monitor killed at 50 moments of a start: {found}")

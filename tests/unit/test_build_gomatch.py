@@ -59,9 +59,9 @@ def test_what_is_no_pattern(pattern: str) -> None:
 
 
 def test_no_pattern_takes_long() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert not compile_match("*a" * 40 + "b").fullmatch("a" * 250)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_wildcards_are_told_from_literals() -> None:

@@ -43,7 +43,7 @@ def execute(machine: str, tmp_path: Path, *argv: str) -> tuple[subprocess.Comple
         preexec_fn=give_channel,
         close_fds=False,
         env={"WORD": "from the environment"},
-        timeout=20,
+        timeout=60,
         check=False,
     )
     os.close(write)
