@@ -38,7 +38,7 @@ class CacheMount:
     """What is asked of a cache.
 
     Attributes:
-        mode, uid, gid: of its directory, when it is made; None for 0755 and root.
+        mode, uid, gid: of its directory, when it is made; None for 0755 and root, or what it begins with.
         origin, source: the chain id of what it begins with, and the path there; both empty for nothing.
         fill: puts that into a new one, given its path; None leaves it empty.
     """
@@ -171,7 +171,8 @@ class CacheMounts:
 def _own(path: Path, wanted: CacheMount) -> None:
     if wanted.uid or wanted.gid:
         os.chown(path, wanted.uid or 0, wanted.gid or 0)
-    os.chmod(path, 0o755 if wanted.mode is None else wanted.mode)
+    if wanted.fill is None or wanted.mode is not None:  # what it begins with brings its own along
+        os.chmod(path, 0o755 if wanted.mode is None else wanted.mode)
 
 
 def _is_at(path: Path, fd: int) -> bool:

@@ -77,8 +77,8 @@ class Packer:
     _done: set[str] = field(default_factory=set)
     _names: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
-    def directory(self, path: str) -> None:
-        """A directory, and those above it: as it is below, or a new one."""
+    def directory(self, path: str, mode: int = 0o755) -> None:
+        """A directory, and those above it: as it is below, or a new one, which gets `mode`."""
         if path in self._done:
             return
         if path:
@@ -92,11 +92,17 @@ class Packer:
             return  # a root of which nothing is known is the unpacker's to make
         else:
             uid, gid = self.rules.owner or (0, 0)
-            entry = _entry(path, th.DIRECTORY, Attributes(0o755, uid, gid, self.rules.time(self.rules.moment)))
+            entry = _entry(path, th.DIRECTORY, Attributes(mode, uid, gid, self.rules.time(self.rules.moment)))
         self.sink.write(header(entry))
 
-    def source(self, tree: Tree, source: Source, root: str) -> None:
+    def source(self, tree: Tree, source: Source, root: str, *, top: bool = False) -> None:
         """All of a source, whose items go to where `root` says.
+
+        A directory whose contents are copied is no part of them (`sources.digest`): that which they come into is as it
+        was, or a new one.
+
+        Args:
+            top: it is one of them nevertheless.
 
         The names of one file stay names of one file within a source, not from one source to the next: as in BuildKit,
         where each is copied by itself, and as the key says.
@@ -107,8 +113,9 @@ class Packer:
         self._names.clear()
         for item in source.items:
             path = join(root, item.target) if item.target else root
-            if item.entry.is_directory and not item.target and path in self.existing:
-                self.directory(path)  # what was there keeps its attributes
+            if item.entry.is_directory and not item.target and not top:
+                fixed = self.rules.mode.fixed if self.rules.mode is not None else None
+                self.directory(path, 0o755 if fixed is None else fixed)
             else:
                 self._item(tree, item, path)
 

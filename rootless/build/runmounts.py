@@ -127,7 +127,7 @@ class RunMounts:
 
     def _context_digest(self, mount: Mount) -> str:
         """Of the part of the context that is mounted."""
-        return " ".join(sources.digest(source, ids=False) for source in self._bound(mount))
+        return " ".join(sources.digest(source, ids=False, top=True) for source in self._bound(mount))
 
     def _bound(self, mount: Mount) -> list[sources.Source]:
         """What of the context is mounted, chosen once: what is copied is what stands in the key."""
@@ -373,7 +373,7 @@ def _pack_selected(tree: Tree, mount: Mount, sink: BinaryIO) -> None:
 def _pack(tree: Tree, found: Sequence[sources.Source], sink: BinaryIO, *, ids: bool) -> None:
     packer = Packer(sink, Rules(None, None, 0, clamp=False), {}, ids)
     for source in found:
-        packer.source(tree, source, "" if source.is_directory else source.name)
+        packer.source(tree, source, "" if source.is_directory else source.name, top=True)
     packer.close()
 
 

@@ -77,16 +77,19 @@ def _read(tree: Tree, item: Item) -> None:
     item.content = running.digest()
 
 
-def digest(source: Source, *, ids: bool) -> str:
+def digest(source: Source, *, ids: bool, top: bool = False) -> str:
     """All of a source that goes into a layer but for times; the links that join its files, too.
 
     Args:
         ids: whether the files bring their owners along.
+        top: whether a directory counts itself; as in BuildKit it doesn't where its contents are copied.
     """
     running = hashlib.sha256(repr((source.is_directory, source.placed, source.name)).encode(errors="surrogateescape"))
     names: dict[tuple[int, int], str] = {}
     for item in source.items:
         entry = item.entry
+        if entry.is_directory and not item.target and not top:
+            continue
         first = names.setdefault(entry.inode, item.target) if entry.inode is not None else item.target
         parts = item.target, entry.mode, entry.link, entry.device, first, item.content, item.xattrs
         running.update(repr((*parts, entry.uid, entry.gid) if ids else parts).encode(errors="surrogateescape"))

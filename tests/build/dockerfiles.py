@@ -258,7 +258,23 @@ WELL: dict[str, Case] = {
     "copy-from-keeps-owners": Case(
         "FROM busybox AS x\nRUN mkdir /o && echo x > /o/f && chown -R 5:6 /o && chmod 2750 /o && ln -s f /o/l\n"
         "FROM scratch\nCOPY --from=x /o /o\n",
-        has={"o/f": "f 5:6 644 x\n", "o/l": "l 0:6 777 f"},
+        has={"o": "d 0:0 755 ", "o/f": "f 5:6 644 x\n", "o/l": "l 0:6 777 f"},
+    ),
+    "copy-into-new-directory": Case(  # which is a new one, not a copy of the one whose contents go there
+        "FROM busybox AS x\nRUN mkdir -p /o/in && chown 5:6 /o /o/in && chmod 700 /o /o/in\n"
+        "FROM busybox\nCOPY --from=x /o /new\nCOPY --from=x --chown=7:8 /o /owned/deep\n"
+        "COPY --from=x --chmod=750 /o /moded\nCOPY --from=x --chmod=u=rx /o /letters\nCOPY --from=x /o /tmp/\n",
+        has={
+            "new": "d 0:0 755 ",
+            "new/in": "d 5:6 700 ",
+            "owned": "d 7:8 755 ",
+            "owned/deep": "d 7:8 755 ",
+            "owned/deep/in": "d 7:8 700 ",
+            "moded": "d 0:0 750 ",
+            "moded/in": "d 5:6 750 ",
+            "letters": "d 0:0 755 ",
+            "letters/in": "d 5:6 500 ",
+        },
     ),
     # --- ADD
     "add-file": Case(

@@ -35,6 +35,8 @@ def test_only_what_a_step_depends_on_counts(site: Site) -> None:
     assert known(site.ok(DOCKERFILE)) == 1, "permissions are"
     a.chmod(0o644)
     assert known(site.ok(DOCKERFILE)) == 4, "and what was known stays known"
+    (site.directory / "in").chmod(0o700)
+    assert known(site.ok(DOCKERFILE)) == 4, "those of the directory aren't, whose contents are copied"
     assert known(site.ok(DOCKERFILE, files={"in/a": "A\n"})) == 1
     (site.directory / "in/a").rename(site.directory / "in/c")
     assert known(site.ok(DOCKERFILE)) == 1, "a name is"
