@@ -66,27 +66,28 @@ def run(
     stdin, outputs = streams.taken_part_in(options.attach)
     stdin = stdin and options.interactive and not detach
     streams.require_terminal(tty=options.tty, interactive=stdin)
-    with id_file(cidfile) as note:
-        obtain(context, image, wanted)
-        engine = context.engine
-        if engine.idmap.single:
-            reason = engine.idmap.reason
-            _say_once(context.paths, f"there is only one id in the container, everything is its root's: {reason}")
-        with lifecycle.plan(engine, options, image, name) as maker:
-            started = lifecycle.run(engine, maker, attached=not detach, stdin=stdin, window=streams.window())
-        note(started.container_id)
-    streams.warn((*unheld, *started.warnings))
-    if detach or not outputs:
-        print(started.container_id, flush=True)
-    if detach:
-        return 0
-    try:
-        with Signals(proxy=sig_proxy) as signals:
+    with Signals(proxy=sig_proxy and not detach) as signals:
+        with id_file(cidfile) as note:
+            obtain(context, image, wanted)
+            engine = context.engine
+            if engine.idmap.single:
+                reason = engine.idmap.reason
+                _say_once(context.paths, f"there is only one id in the container, everything is its root's: {reason}")
+            with lifecycle.plan(engine, options, image, name) as maker:
+                window = streams.window()
+                started = lifecycle.run(engine, maker, attached=not detach, stdin=stdin, window=window, signals=signals)
+            note(started.container_id)
+        streams.warn((*unheld, *started.warnings))
+        if detach or not outputs:
+            print(started.container_id, flush=True)
+        if detach:
+            return 0
+        try:
             return streams.attach(
                 started.connection, signals, stdin=stdin, terminal=options.tty, keys=detach_keys, outputs=outputs
             )
-    except Detached:
-        return 0
+        except Detached:
+            return 0
 
 
 @contextmanager

@@ -55,17 +55,18 @@ def _start_attached(context: Context, text: str, interactive: bool, keys: str, p
     spec = container.spec
     stdin = interactive and spec.stdin_open
     streams.require_terminal(tty=spec.tty, interactive=stdin)
-    window = streams.window()
-    started = starting.start(container, attached=True, stdin=stdin, window=window, debug=context.debug)
-    if started is None:
-        connection = operate.attach(container, stdin=stdin)
-        if spec.tty:
-            redraw(connection)
-    else:
-        streams.warn(started.warnings)
-        connection = started.connection
-    try:
-        with Signals(proxy=proxy and not spec.tty) as signals:
+    with Signals(proxy=proxy and not spec.tty) as signals:
+        started = starting.start(
+            container, attached=True, stdin=stdin, window=streams.window(), signals=signals, debug=context.debug
+        )
+        if started is None:
+            connection = operate.attach(container, stdin=stdin)
+            if spec.tty:
+                redraw(connection)
+        else:
+            streams.warn(started.warnings)
+            connection = started.connection
+        try:
             return streams.attach(connection, signals, stdin=stdin, terminal=spec.tty, keys=keys)
-    except Detached:
-        return 0
+        except Detached:
+            return 0

@@ -12,6 +12,7 @@ import msgspec
 from .. import atomic
 from ..image import pins
 from ..runtime import keeper, launch
+from ..runtime.forwarding import Signals
 from ..storage import drivers
 from ..storage.driver import HOST, LayerKind
 from ..storage.layers import Layers, LayerSource, let_through
@@ -178,11 +179,19 @@ def create(engine: Engine, options: spec.Options, image_name: str, name: str = "
     return container
 
 
-def run(engine: Engine, maker: Maker, *, attached: bool, stdin: bool, window: tuple[int, int]) -> launch.Started:
+def run(
+    engine: Engine,
+    maker: Maker,
+    *,
+    attached: bool,
+    stdin: bool,
+    window: tuple[int, int],
+    signals: Signals | None = None,
+) -> launch.Started:
     """Make and start a container under a monitor of its own. See `launch.launch`."""
 
     def prepare() -> tuple[Container, Hold]:
         return maker(os.getpid())
 
     order = keeper.Order(engine.paths, prepare, fresh=True, attached=attached, stdin=stdin, window=window)
-    return launch.launch(msgspec.structs.replace(order, debug=engine.debug))
+    return launch.launch(msgspec.structs.replace(order, debug=engine.debug), signals)

@@ -6,6 +6,7 @@ It needs nothing of what makes a container (lifecycle.py), and does not import i
 from __future__ import annotations
 
 from ..runtime import keeper, launch
+from ..runtime.forwarding import Signals
 from . import operate
 from .container import Container, Hold
 from .state import ALIVE
@@ -13,7 +14,13 @@ from .store import Containers
 
 
 def start(
-    container: Container, *, attached: bool, stdin: bool, window: tuple[int, int], debug: bool = False
+    container: Container,
+    *,
+    attached: bool,
+    stdin: bool,
+    window: tuple[int, int],
+    signals: Signals | None = None,
+    debug: bool = False,
 ) -> launch.Started | None:
     """Start a container that does not run; None when it runs already.
 
@@ -21,7 +28,7 @@ def start(
         ConflictError: another command is at work on it, or it is being removed.
         StoreError: what a killed `apply` has left on the machine can't be taken away. The container would change what
             tells where it is.
-        RootlessError, CommandError: as `launch.launch`.
+        RootlessError, CommandError, Interrupted: as `launch.launch`.
     """
     if container.state().status in ALIVE:
         return None
@@ -38,7 +45,7 @@ def start(
     order = keeper.Order(
         container.paths, prepare, fresh=False, attached=attached, stdin=stdin, window=window, debug=debug
     )
-    return launch.launch(order)
+    return launch.launch(order, signals)
 
 
 def restart(

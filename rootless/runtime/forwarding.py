@@ -35,16 +35,24 @@ class Signals:
     """What becomes of the signals to this process; they are taken when there is something to do about them, and given
     back at the end of the block.
 
+    While a container is started for it, one that would end this process ends the start; once it runs, all are PID 1's.
+    Both are said in the same way on the same connection, and the monitor knows how far it has got (start.py): no signal
+    falls between the two.
+
     Handlers run between two steps of whatever the command does, also while it waits. A signal that was ignored when the
     command began stays so (nohup).
 
     Args:
         proxy: they are the container's. Otherwise one that ends a process ends this one in good order: the terminal is
             put right, the container goes on.
+
+    Attributes:
+        last: the last one that was passed on; 0 for none.
     """
 
     def __init__(self, *, proxy: bool) -> None:
         self.proxy = proxy
+        self.last = 0
         self._connection: stream.Connection | None = None
         self._before: dict[int, Any] = {}
         self._insisted = 0
@@ -55,6 +63,12 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def starting(self, connection: stream.Connection) -> None:
+        """On this connection it will be told that the container runs."""
+        self._connection = connection
+        if self.proxy:
+            self._take(ENDING, self._pass_on)
 
     def attached(self, connection: stream.Connection, *, window: bool) -> None:
         """The container runs. `window`: its terminal follows the size of this one."""
@@ -80,6 +94,7 @@ class Signals:
                 signal.signal(number, handler)
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self.last = number
         self._say(stream.Signal(number))
         self._insisted += number in (signal.SIGINT, signal.SIGTERM)
         if self._insisted == PATIENCE:

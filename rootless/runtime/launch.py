@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from ..errors import CommandError, RootlessError
+from ..errors import CommandError, Interrupted, RootlessError
 from . import stream
 
 if TYPE_CHECKING:
     from . import execkeeper, keeper
+    from .forwarding import Signals
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -26,18 +27,22 @@ class Started(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-def launch(order: keeper.Order) -> Started:
+def launch(order: keeper.Order, signals: Signals | None = None) -> Started:
     """Fork a monitor that starts a container, and wait until its command runs.
 
     Until this returns, the death of the calling process undoes everything; afterwards the container is on its own.
 
+    Args:
+        signals: what this process gets meanwhile ends the start, too.
+
     Raises:
+        Interrupted: by one of them.
         RootlessError: it could not be started, in the monitor's words.
         CommandError: because of the command: 126 or 127.
     """
     from . import keeper  # before the fork, and not for an `exec`
 
-    return _fork(lambda client: keeper.run(order, client))
+    return _fork(lambda client: keeper.run(order, client), signals)
 
 
 def launch_exec(order: execkeeper.ExecOrder) -> Started:
@@ -47,9 +52,13 @@ def launch_exec(order: execkeeper.ExecOrder) -> Started:
     return _fork(lambda client: execkeeper.run(order, client))
 
 
-def _fork(body: Callable[[stream.Connection], NoReturn]) -> Started:
+def _fork(body: Callable[[stream.Connection], NoReturn], signals: Signals | None = None) -> Started:
     ours, theirs = stream.Connection.pair()
+    if signals is not None:
+        signals.starting(ours)
     if os.fork() == 0:
+        if signals is not None:
+            signals.release()
         body(theirs)
     theirs.close()
     match ours.receive():
@@ -57,6 +66,8 @@ def _fork(body: Callable[[stream.Connection], NoReturn]) -> Started:
             return Started(container_id, ours, warnings)
         case stream.StartFailed(message, hint, exit_code, trace):
             raise _failure(message, hint, exit_code, trace)
+        case _ if signals is not None and signals.last:
+            raise Interrupted(signals.last)
         case _:
             raise RootlessError("the monitor was killed before the start", hint="try again")
 

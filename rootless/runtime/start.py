@@ -32,7 +32,8 @@ class StartError(RootlessError):
 
 
 class ClientGoneError(Exception):
-    """The command that asked for the start died before the container was started: nothing of it shall stay."""
+    """The command that asked for the start died, or was told to end, before the container was started: nothing of it
+    shall stay."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -84,7 +85,8 @@ def begin(
     """Have `stage` start `program`.
 
     Args:
-        client: on whose behalf; its death before the start ends the start. None for a restart, which is nobody's.
+        client: on whose behalf; its death before the start ends the start, as does a signal to it. None for a restart,
+            which is nobody's.
         keep_namespaces: hold descriptors on the new process's namespaces.
         fork: makes the stage's process, in the cgroup that the new process shall be in.
         company: are told of the steps, in this order.
@@ -174,7 +176,9 @@ class _Handshake:
         poll.register(self.channel.fileno(), select.POLLIN)
         client = self.client.messages.fileno() if self.client is not None else -1
         if client >= 0:
-            poll.register(client, select.POLLRDHUP)
+            poll.register(
+                client, select.POLLRDHUP | select.POLLIN
+            )  # all that it says so early is a signal (forwarding.py)
         poll.register(stage, select.POLLIN)
         while True:
             ready = dict(poll.poll())

@@ -8,10 +8,12 @@ import subprocess
 import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pexpect
 import pytest
 
+from rootless import locks
 from tests.conftest import Rootless
 from tests.waiting import wait_for
 
@@ -94,3 +96,48 @@ def test_ctrl_c_without_input_is_the_containers(rootless: Rootless) -> None:
     child.expect(pexpect.EOF)
     child.wait()
     assert child.exitstatus == 9
+
+
+def child_of(command: subprocess.Popen[bytes]) -> int:
+    """The monitor, as soon as it is there."""
+    children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+    wait_for(children.read_text, "the fork of a monitor", pause=0.0005)
+    return int(children.read_text().split()[0])
+
+
+@pytest.mark.parametrize("how", ["run", "start"])
+def test_a_signal_while_the_command_has_not_heard_of_the_start(rootless: Rootless, tmp_path: Path, how: str) -> None:
+    """The container runs, and its command does not know yet: a signal in this moment is PID 1's, and not lost."""
+    up = tmp_path / "up"
+    make = ("--name", "early", "-v", f"{tmp_path}:/t", IMAGE, "sh", "-c", TRAPS.replace("echo ready", "touch /t/up"))
+    if how == "start":
+        rootless.ok("create", *make)
+    command = rootless.popen(*(("run", *make) if how == "run" else ("start", "-a", "early")))
+    child_of(command)
+    command.send_signal(signal.SIGSTOP)
+    wait_for(up.exists, "the start")
+    command.send_signal(signal.SIGTERM)
+    command.send_signal(signal.SIGCONT)
+    assert command.wait(timeout=60) == 9
+    rootless.ok("rm", "early")
+
+
+def is_waiting(command: subprocess.Popen[bytes]) -> bool:
+    """Whether it has dealt with every signal to it, and sleeps."""
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{command.pid}/status").read_text().splitlines())
+    return status["State"].startswith("S") and not int(status["ShdPnd"], 16)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_before_the_start_undoes_it(rootless: Rootless, tmp_path: Path, number: int) -> None:
+    """What waits for something, here for a lock, can be given up, and nothing remains."""
+    file = tmp_path / "id"
+    with locks.lock(rootless.paths.volumes_lock):
+        command = rootless.popen("run", "--cidfile", str(file), "-v", "held:/v", IMAGE, "true")
+        child_of(command)
+        command.send_signal(number)
+        wait_for(lambda: is_waiting(command), "the handling of the signal")
+    assert command.wait(timeout=60) == 128 + number
+    assert not file.exists()
+    wait_for(lambda: not rootless.containers(), "the end of what was begun")
+    rootless.ok("volume", "rm", "held")
