@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
 import signal
@@ -22,6 +23,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHECKOUT = Path(__file__).parent.parent
+LONG = 4 * 3600
+"""Seconds after which a long test hangs."""
+
 GRACE = 30.0
 """Seconds in which what a test has ended may still be on its way out, on a busy machine too."""
 
@@ -93,6 +97,13 @@ class Rootless:
         """Demand that nothing is left, once what was ended has had its time."""
         left = nothing(self.remains, GRACE)
         assert not left, "left behind:\n" + "\n".join(left)
+
+
+@pytest.fixture(autouse=True)
+def _more_time(request: pytest.FixtureRequest) -> None:
+    """The limit after which a hang shows its stacks is not for tests that are meant to take long."""
+    if request.node.get_closest_marker("long") is not None:
+        faulthandler.dump_traceback_later(LONG, exit=True)
 
 
 @pytest.fixture(scope="session")

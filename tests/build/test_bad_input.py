@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import threading
 import time
@@ -111,7 +110,6 @@ def test_many_files(site: Site) -> None:
 
 @pytest.mark.long
 def test_a_hundred_thousand_files(site: Site) -> None:
-    faulthandler.dump_traceback_later(1800, exit=True)
     crowd(site, 100_000)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import random
 import signal
@@ -90,7 +89,6 @@ def test_killed_at_any_moment(rootless: Rootless, site: Site) -> None:
 
 @pytest.mark.long
 def test_killed_at_any_of_many_moments(rootless: Rootless, site: Site) -> None:
-    faulthandler.dump_traceback_later(1800, exit=True)
     sweep(rootless, site, 60)
 
 

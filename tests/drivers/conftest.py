@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,13 +11,6 @@ import pytest
 
 from rootless.fuse.work import remove_tree
 from tests.drivers import arena as arenas
-
-
-@pytest.fixture(autouse=True)
-def patience(request: pytest.FixtureRequest) -> None:
-    """What is marked as long may take longer than what else would be taken for a hang."""
-    if request.node.get_closest_marker("long") is not None:
-        faulthandler.dump_traceback_later(7200, exit=True)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ The image brings everything along: apt's lists and the packages to install lie i
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import shutil
 import subprocess
@@ -93,7 +92,6 @@ tr '\0' '\n' < /dev/shm/files | wc -l
 @pytest.fixture(scope="module")
 def debian(_store_with_image: Rootless, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rootless]:
     """An engine with the image."""
-    faulthandler.dump_traceback_later(3600, exit=True)  # to make the system alone may take minutes
     if shutil.which("mmdebstrap") is None:
         pytest.skip("mmdebstrap is not installed")
     tar = tmp_path_factory.mktemp("debian") / "root.tar"

@@ -5,7 +5,6 @@ What is left then is what the images need, and nothing else: no blob, no unpacke
 
 from __future__ import annotations
 
-import faulthandler
 import random
 import subprocess
 import time
@@ -106,7 +105,6 @@ def test_the_next_command_cleans_up(job: Job, engine: Rootless, tmp_path: Path) 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.__name__)
 def test_the_next_command_cleans_up_after_200_kills(job: Job, seed: int, engine: Rootless, tmp_path: Path) -> None:
     """Ten for each of five seeds and four commands."""
-    faulthandler.dump_traceback_later(1800, exit=True)  # on a busy machine it takes more than the usual limit
     kill_points(job, engine, tmp_path, 10, seed)
 
 

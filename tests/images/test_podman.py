@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import gzip
 import io
 import json
@@ -201,7 +200,6 @@ def test_the_trees_of_a_debian_are_the_same(
     engine: Rootless, podman: Podman, registry: DockerRegistry, tmp_path: Path
 ) -> None:
     """Several hundred megabytes, with all the owners, modes, capabilities and links that a distribution has."""
-    faulthandler.dump_traceback_later(1800, exit=True)  # to make the system alone may take minutes
     if shutil.which("mmdebstrap") is None:
         pytest.skip("mmdebstrap is not installed")
     tar = tmp_path / "root.tar"
