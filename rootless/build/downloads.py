@@ -94,11 +94,11 @@ def _name(path: str) -> str:
 
 
 def _fetch(text: str, fd: int) -> None:
-    from ..registry import fetch, http, url
+    from ..registry import connection, fetch, http, url
 
     def get() -> None:
         with open(fd, "wb", buffering=0, closefd=False) as file:
-            http.run(fetch.fetch, url.parse(text), file.write, http.LIMITS)
+            http.run(fetch.fetch, url.parse(text), file.write, connection.LIMITS)
 
     try:
         child.call(get, "the download")

@@ -66,7 +66,7 @@ def logout(server: str | None, authfile: str) -> None:
 def _still_good(host: str, verify: bool | None, authfile: str) -> bool:
     """Whether the registry takes what an earlier login left. Only who wants to be somebody else logs out first."""
     from ..registry import login as registry
-    from ..registry.client import DeniedError
+    from ..registry.session import DeniedError
 
     try:
         user = registry.login_again(host, verify=verify, authfile=authfile)

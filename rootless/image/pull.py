@@ -22,9 +22,11 @@ from ..errors import InvalidError, RootlessError
 from ..idmap import IdMap
 from ..registry import config, credentials, http
 from ..registry.certs import Contexts
-from ..registry.client import PATIENCE as DEFAULT_PATIENCE
-from ..registry.client import DeniedError, Patience, Repository
-from ..registry.http import LIMITS, Http, Limits, TransferError
+from ..registry.client import Repository
+from ..registry.connection import LIMITS, Limits, TransferError
+from ..registry.http import Http
+from ..registry.session import PATIENCE as DEFAULT_PATIENCE
+from ..registry.session import DeniedError, Patience
 from ..storage import digest as digests
 from ..storage.driver import LayerKind
 from ..storage.layers import Layers, LayerSource

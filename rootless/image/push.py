@@ -15,8 +15,10 @@ import trio
 from ..errors import InvalidError, NotFoundError, RootlessError
 from ..registry import config, credentials, http
 from ..registry.certs import Contexts
-from ..registry.client import DeniedError, Patience, Repository
-from ..registry.http import Body, Http, TemporaryError, TransferError
+from ..registry.client import Repository
+from ..registry.connection import Body, TemporaryError, TransferError
+from ..registry.http import Http
+from ..registry.session import DeniedError, Patience
 from ..registry.url import Url
 from ..storage import digest as digests
 from . import garbage, index, manifests, pins, spec

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..errors import RootlessError
 from ..registry.client import Repository
-from ..registry.http import TransferError
+from ..registry.connection import TransferError
 
 _MIRROR_TRIES = 2
 """Of a mirror, where the next place is at hand; the last place is asked with all the patience that there is."""

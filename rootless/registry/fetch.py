@@ -11,7 +11,8 @@ from typing import BinaryIO, cast
 from .. import atomic
 from ..errors import InvalidError, StoreError
 from . import http
-from .http import LIMITS, Http, Limits, TransferError
+from .connection import LIMITS, Limits, TransferError
+from .http import Http
 from .url import Url, parse
 
 

@@ -1,7 +1,7 @@
 """`apply`: what a writable layer has changed is made real on the machine, as far as it belongs to the caller.
 
 The walk is the one that `diff` prints (diff.py); each step is made on the machine (ground.py) unless that has changed
-at the same place meanwhile (meanwhile.py). Only when all steps are through, what was made is taken out of the writable
+at the same place meanwhile (conflicts.py). Only when all steps are through, what was made is taken out of the writable
 layer. So a kill at any point leaves each file old or new, and a second `apply` finds every step either to be made still
 or made already.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -20,17 +20,14 @@ from ..fuse.host import HostLayer
 from ..fuse.layer import Layer, descend
 from ..fuse.metadata import at
 from .belonging import OTHERS, Caller, LeftError, Looks, Owners, Room
+from .conflicts import CHANGED, Conflicts, looks
 from .diff import Kind, Step, walk
-from .ground import Ground, Source, same_content
+from .ground import Ground, Source
 from .meanwhile import Meanwhile
 from .settled import settle
 from .trees import Trees
 
-_ORIGIN = "user.overlay.origin"
-"""Set by the kernel's overlayfs on what it has copied up (overlayfs.rst): there was something below."""
 _SET_ID = stat.S_ISUID | stat.S_ISGID
-_CHANGED = "it was changed on the machine meanwhile"
-_DELETED = "it was deleted on the machine meanwhile"
 
 
 class Outcome(NamedTuple):
@@ -129,6 +126,7 @@ class _Applier:
         (self._lower,) = trees.below.layers.values()
         self.ground = Ground(self._lower.root, order.draft, cross=order.cross)
         self._owners: Owners = Caller() if isinstance(self._lower, HostLayer) else Room()
+        self._conflicts = Conflicts(self._lower, meanwhile, self._owners)
         self._stack: list[_Frame] = []
         self._linked: dict[tuple[int, int], bytes] = {}
         self.outcomes: list[Outcome] = []
@@ -230,7 +228,7 @@ class _Applier:
     def _delete(self, step: Step) -> str:
         now = self._now(step)
         if now is not None:
-            self._require_ours(step, now)
+            self._conflicts.require_ours(self._stack[-1].fd, step, now)
         if self._order.dry_run:
             self._require_permission()
             return ""
@@ -245,30 +243,16 @@ class _Applier:
             raise LeftError("a device can only be made by root")
         now = self._now(step)
         if now is None:
-            self._require_never(step)
+            self._conflicts.require_never(step, untouched=self._stack[-1].untouched)
         source = self._source(step, wanted, now)
         remark = "without its set-id bit" if source.mode != stat.S_IMODE(wanted.st_mode) else ""
-        if now is not None and self._is_settled(step, source, now):
+        if now is not None and self._conflicts.is_settled(self._stack[-1].fd, step, source, now):
             self._linked[wanted.st_dev, wanted.st_ino] = step.path
         elif self._order.dry_run:
             self._require_permission()
         else:
             self._put(step, source, now)
         return remark
-
-    def _is_settled(self, step: Step, source: Source, now: os.stat_result) -> bool:
-        """Whether the file that the machine has is the container's already; LeftError where it must not be replaced."""
-        if not stat.S_ISDIR(now.st_mode) and self._meanwhile.applied(
-            now
-        ):  # by an `apply` that was killed; the container may have gone on since
-            return self._is_there(step, source, now)
-        try:
-            self._require_ours(step, now)
-        except LeftError:
-            if not self._is_there(step, source, now):
-                raise
-            return True
-        return False
 
     def _put(self, step: Step, source: Source, now: os.stat_result | None) -> None:
         parent, status = self._stack[-1].fd, source.status
@@ -293,9 +277,9 @@ class _Applier:
                 self._plan_attributes(frame, step, now)
             return
         if now is None:
-            self._require_never(step)
+            self._conflicts.require_never(step, untouched=self._stack[-1].untouched)
         else:
-            self._require_ours(step, now)
+            self._conflicts.require_ours(self._stack[-1].fd, step, now)
         attributes = self._dress(step, None)
         if self._order.dry_run:
             self._require_permission()
@@ -314,7 +298,7 @@ class _Applier:
         elif not self._owners.mine(now):
             self._tell("C", b"/", done=False, remark=OTHERS)
         elif not self._meanwhile.same(now):
-            self._tell("C", b"/", done=False, remark=_CHANGED)
+            self._tell("C", b"/", done=False, remark=CHANGED)
         else:
             if not self._order.dry_run:
                 os.chmod(f"/proc/self/fd/{fd}/.", stat.S_IMODE(step.status.st_mode))
@@ -336,12 +320,12 @@ class _Applier:
         shown = self._lower.descriptor_status(frame.fd)
         try:
             wanted = self._dress(step, (now, shown))
-            if (_looks(shown), _attributes(self._lower, frame.fd)) == (_looks(wanted[0].status), wanted[1]):
+            if (looks(shown), _attributes(self._lower, frame.fd)) == (looks(wanted[0].status), wanted[1]):
                 return
             if not self._owners.mine(now):
                 raise LeftError(OTHERS)
             if not self._meanwhile.same(now):
-                raise LeftError(_CHANGED)
+                raise LeftError(CHANGED)
         except LeftError as left:
             self._tell(step.kind, step.path, done=False, remark=str(left))
             return
@@ -349,77 +333,11 @@ class _Applier:
         if not self._order.dry_run:
             frame.attributes = wanted
 
-    # --- whose it is, and who has changed it --------------------------------------------------------------------------
-
-    def _require_ours(self, step: Step, now: os.stat_result) -> None:
-        """Nobody else's, and as the container has found it; with all that is in it."""
-        for path, status in self._everything(step, now):
-            if not self._owners.mine(status):
-                raise LeftError(OTHERS if path == step.path else f"{os.fsdecode(path)} belongs to another user")
-            if not self._meanwhile.same(status):
-                raise LeftError(
-                    _CHANGED if path == step.path else f"{os.fsdecode(path)} was changed on the machine meanwhile"
-                )
-
-    def _everything(self, step: Step, now: os.stat_result) -> Iterator[tuple[bytes, os.stat_result]]:
-        yield step.path, now
-        if not stat.S_ISDIR(now.st_mode):
-            return
-        waiting: list[tuple[bytes, ...]] = [(step.name,)]
-        while waiting:
-            names = waiting.pop()
-            fd = self._inner(self._stack[-1].fd, names)
-            try:
-                with os.scandir(fd) as entries:
-                    for entry in entries:
-                        status = entry.stat(follow_symlinks=False)
-                        below = (*names, os.fsencode(entry.name))
-                        yield b"/".join((step.path, *below[1:])), status
-                        if stat.S_ISDIR(status.st_mode):
-                            waiting.append(below)
-            finally:
-                os.close(fd)
-
-    def _inner(self, directory: int, names: Sequence[bytes]) -> int:
-        """What is about to go with its parent: never what is mounted there."""
-        fd = os.dup(directory)
-        for name in names:
-            try:
-                below = Ground(-1, b"", cross=False).enter(fd, name)
-            except OSError as problem:
-                if problem.errno == errno.EXDEV:
-                    raise LeftError("something is mounted in it") from None
-                raise
-            finally:
-                os.close(fd)
-            fd = below
-        return fd
-
     def _require_permission(self) -> None:
         """What a dry run would not meet otherwise."""
         fd = self._stack[-1].fd
         if fd >= 0 and not os.access(f"/proc/self/fd/{fd}/.", os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    def _require_never(self, step: Step) -> None:
-        """There was nothing before, either."""
-        if self._meanwhile.since is None:
-            deleted = self._meanwhile.had(step.path)
-        else:
-            # What was renamed bears the mark as well: it tells only where the directory is another one than it was.
-            deleted = not self._stack[-1].untouched and _was_copied_up(step)
-        if deleted:
-            raise LeftError(_DELETED)
-
-    def _is_there(self, step: Step, source: Source, now: os.stat_result) -> bool:
-        """Whether the machine has the very same file: made by an `apply` that was killed, or by chance."""
-        parent = self._stack[-1].fd
-        shown = self._lower.status(parent, step.name)
-        uid, gid, mode = _looks(source.status)
-        if _looks(shown) != (uid, gid, stat.S_IFMT(mode) | source.mode):
-            return False
-        same_size = now.st_size == source.status.st_size or not stat.S_ISREG(now.st_mode)
-        return same_size and same_content(source, parent, step.name)
 
     # --- what it becomes ----------------------------------------------------------------------------------------------
 
@@ -456,17 +374,5 @@ def _and_above(path: bytes) -> Iterator[bytes]:
         path = path.rpartition(b"/")[0]
 
 
-def _looks(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_uid, status.st_gid, status.st_mode
-
-
 def _attributes(layer: Layer, fd: int) -> dict[str, bytes]:
     return {name: layer.get_attribute(fd, name) for name in layer.attributes(fd)}
-
-
-def _was_copied_up(step: Step) -> bool:
-    try:
-        os.getxattr(at(step.directory, step.name), _ORIGIN, follow_symlinks=False)
-    except OSError:
-        return False
-    return True

@@ -66,8 +66,8 @@ IMPATIENT = """import sys
 from functools import partial
 from rootless.cli.main import main
 from rootless.image import pull
-from rootless.registry.client import Patience
-from rootless.registry.http import Limits
+from rootless.registry.session import Patience
+from rootless.registry.connection import Limits
 limits = Limits(silence=0.5, document=1)
 pull.Options = partial(pull.Options, limits=limits, patience=Patience(tries=3, first=0.02, longest=2))
 main(sys.argv[1:])

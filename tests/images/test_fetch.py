@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from rootless.errors import InvalidError, RootlessError
+from rootless.registry.connection import Limits, TransferError
 from rootless.registry.fetch import downloaded
-from rootless.registry.http import Limits, TransferError
 
 Answer = Callable[[socket.socket, bytes], None]
 LIMITS = Limits(size=100_000, connect=5, silence=0.5, redirects=5)

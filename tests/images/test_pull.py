@@ -234,7 +234,8 @@ def test_credentials_never_follow_a_redirect_to_another_host(engine: Rootless, f
 
 def test_a_body_is_sent_to_nobody_else(fake: FakeRegistry, nobody_at_home: Path) -> None:
     """The request for a token may have a refresh token in its form: a redirect elsewhere does not take it along."""
-    from rootless.registry.http import Body, Http, TransferError
+    from rootless.registry.connection import Body, TransferError
+    from rootless.registry.http import Http
     from rootless.registry.url import parse
 
     elsewhere = FakeRegistry()

@@ -9,7 +9,7 @@ import trio
 
 from rootless.errors import NotFoundError, RootlessError
 from rootless.image.push import _Push
-from rootless.registry.client import DeniedError
+from rootless.registry.session import DeniedError
 from rootless.registry.url import Url, parse
 
 THERE = parse("https://registry.invalid/v2/x/blobs/uploads/1")
