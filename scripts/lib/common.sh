@@ -4,6 +4,7 @@
 CHECKOUT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 SCRIPT=scripts/$(basename -- "$0")
 TEST_USER=rootless-test
+NEED_DEV=no # whether the script needs what the engine itself does not: tests, checks, benches
 
 # What scripts make in a checkout, everybody may read; and no foreign setting decides what Python imports.
 umask 022
@@ -29,11 +30,15 @@ can_compile_pyfuse3() {
 # The first lines of an environment's stamp: what it was made for. The line after them names the extras that were tried.
 venv_key() { printf '%s\n%s\n' "$CHECKOUT" "$(sha256sum <"$CHECKOUT/pyproject.toml")"; }
 
+stamp_has() { # EXTRA STAMP
+    [[ ,$(sed -n 3p "$2"), == *,$1,* ]]
+}
+
 venv_is_fresh() { # VENV
-    local stamp=$1/.setup extras
+    local stamp=$1/.setup
     [ -x "$1/bin/python" ] && [ -r "$stamp" ] && [ "$(head -n 2 "$stamp")" = "$(venv_key)" ] || return 1
-    extras=$(sed -n 3p "$stamp")
-    [ "$extras" = fuse,dev ] || ! can_compile_pyfuse3
+    [ "$NEED_DEV" = no ] || stamp_has dev "$stamp" || return 1
+    stamp_has fuse "$stamp" || ! can_compile_pyfuse3
 }
 
 # The checkout's own .venv where that is up to date or the caller's to change; else one in the caller's cache.
@@ -46,11 +51,15 @@ find_venv() {
     fi
 }
 
+setup() {
+    if [ "$NEED_DEV" = yes ]; then "$CHECKOUT/scripts/setup" --tests; else "$CHECKOUT/scripts/setup"; fi
+}
+
 # Sets VENV; runs scripts/setup only when there is something to do, so that what follows needs no network.
 need_venv() {
     VENV=$(find_venv)
     venv_is_fresh "$VENV" && return
-    "$CHECKOUT/scripts/setup"
+    setup
     VENV=$(find_venv)
 }
 
@@ -133,7 +142,7 @@ need_reachable_checkout() { # SCRATCH; changes CHECKOUT and VENV
     fi
     chmod -R go+rX "$copy"
     CHECKOUT=$copy
-    "$CHECKOUT/scripts/setup"
+    setup
     VENV=$CHECKOUT/.venv
 }
 
