@@ -33,6 +33,9 @@ async def tend(network: Network, tell: Callable[[str], None]) -> None:
 async def _tend(network: Network, helper: Process, tell: Callable[[str], None]) -> None:
     attempts = 0
     while True:
+        # The container may have ended before this begins, and its helpers with it: trio would look at the descriptor
+        # that is gone, and end the monitor, before it saw that nobody wants this any more.
+        await trio.lowlevel.checkpoint()
         began = trio.current_time()
         await trio.lowlevel.wait_readable(helper.pidfd)
         if trio.current_time() - began > LONG_ENOUGH:

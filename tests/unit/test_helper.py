@@ -135,6 +135,23 @@ def test_a_helper_that_cannot_be_replaced_is_tried_again(monkeypatch: pytest.Mon
         process.end()
 
 
+def test_a_container_that_ends_before_its_helpers_are_watched() -> None:
+    """Its helpers have been ended by then."""
+    network = Failing([])
+    network.helpers[0].end()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tending.tend, network, print)
+            await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+            network.helpers[0].end()
+
+    for _ in range(20):  # trio runs in any order what may run at the same time
+        network.helpers = [Process("x", sleeper())]
+        trio.run(main)
+
+
 def test_what_cannot_be_written_down_ends_no_monitor(capsys: pytest.CaptureFixture[str]) -> None:
     class Unreadable:
         def emit(self, action: str, **attributes: str) -> None:
