@@ -1,5 +1,5 @@
 """`python -m rootless`, the same as the command `rootless`."""
 
-from .cli.main import command
+from .cli.entry import command
 
 command()

@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import click
-
 from ..container import sizes
 from ..container.record import DeviceLimit
 from ..errors import UsageError
-from .options import invalid
+from . import flags
+from .flags import invalid
 
 _RATES = {
     "device_read_bps": ("rbps", "Limit read rate (bytes per second) from a device"),
@@ -25,9 +24,9 @@ _WEIGHT = "blkio_weight_device"
 def disk_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command with all of them."""
     for name, (_, text) in _RATES.items():
-        function = click.option(_flag(name), multiple=True, metavar="LIST", help=text)(function)
+        function = flags.option(_flag(name), multiple=True, metavar="LIST", help=text)(function)
     text = "Block IO weight (relative device weight)"
-    return click.option(_flag(_WEIGHT), multiple=True, metavar="LIST", help=text)(function)
+    return flags.option(_flag(_WEIGHT), multiple=True, metavar="LIST", help=text)(function)
 
 
 def _flag(name: str) -> str:

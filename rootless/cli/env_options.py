@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import NotFoundError, UsageError
-from .options import invalid
+from .flags import invalid
 
 
 def environment(items: Iterable[str], files: Iterable[str]) -> Iterator[str]:

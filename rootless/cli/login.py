@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import sys
 
-import click
-
 from ..errors import InvalidError, RootlessError
-from .options import Command
+from . import flags
+from .context import Context
 from .registry_options import registry_options
 
 HUB = "docker.io"
 
 
-@click.command(cls=Command, at_most=1, short_help="Authenticate to a registry")
-@click.option("-u", "--username", default="", metavar="STRING", help="Username")
-@click.option("-p", "--password", default="", metavar="STRING", help="Password or access token")
-@click.option("--password-stdin", is_flag=True, help="Take the password from standard input")
+@flags.command("[SERVER]", at_most=1)
+@flags.option("-u", "--username", default="", metavar="STRING", help="Username")
+@flags.option("-p", "--password", default="", metavar="STRING", help="Password or access token")
+@flags.option("--password-stdin", boolean=True, help="Take the password from standard input")
 @registry_options
-@click.argument("server", required=False)
+@flags.argument("server")
 def login(
-    server: str | None, username: str, password: str, password_stdin: bool, tls_verify: bool | None, authfile: str
+    _: Context,
+    /,
+    server: str | None,
+    username: str,
+    password: str,
+    password_stdin: bool,
+    tls_verify: bool | None,
+    authfile: str,
 ) -> None:
     """Authenticate to SERVER, docker.io by default, and remember it for pull and push."""
     from ..registry import login as registry
@@ -34,28 +40,28 @@ def login(
             "rootless: warning: --password shows it to everybody on this machine: use --password-stdin", file=sys.stderr
         )
     if not username and not password and _still_good(host, tls_verify, authfile):
-        click.echo("Login Succeeded")
+        print("Login Succeeded", flush=True)
         return
     if not username or not password:
         username, password = _ask(username, password)
     where = registry.login(host, Credentials(username, password), verify=tls_verify, authfile=authfile)
     if "/" in where:
         print(f"rootless: warning: the password is stored unencrypted in {where}", file=sys.stderr)
-    click.echo("Login Succeeded")
+    print("Login Succeeded", flush=True)
 
 
-@click.command(cls=Command, at_most=1, short_help="Log out from a registry")
-@click.option("--authfile", default="", metavar="FILE", help="Path of the authentication file")
-@click.argument("server", required=False)
-def logout(server: str | None, authfile: str) -> None:
+@flags.command("[SERVER]", at_most=1)
+@flags.option("--authfile", default="", metavar="FILE", help="Path of the authentication file")
+@flags.argument("server")
+def logout(_: Context, /, server: str | None, authfile: str) -> None:
     """Forget what `login` remembers of SERVER, docker.io by default."""
     from ..registry import credentials
 
     host = _host(server)
     if credentials.erase(host, authfile=authfile):
-        click.echo(f"Removing login credentials for {host}")
+        print(f"Removing login credentials for {host}", flush=True)
     else:
-        click.echo(f"Not logged in to {host}")
+        print(f"Not logged in to {host}", flush=True)
     if credentials.find(host, authfile=authfile) is not None:
         print(
             f"rootless: warning: another tool's login to {host} stands in another file and is still used",
@@ -75,7 +81,7 @@ def _still_good(host: str, verify: bool | None, authfile: str) -> bool:
         return False
     if user is None:
         return False
-    click.echo("Authenticating with existing credentials..." + f" [Username: {user}]" * bool(user))
+    print("Authenticating with existing credentials..." + f" [Username: {user}]" * bool(user), flush=True)
     return True
 
 
@@ -101,5 +107,9 @@ def _from_stdin(username: str, password: str) -> str:
 def _ask(username: str, password: str) -> tuple[str, str]:
     if not sys.stdin.isatty():
         raise RootlessError("cannot perform an interactive login from a non TTY device", hint="use --password-stdin")
-    username = username or click.prompt("Username")
-    return username, password or click.prompt("Password", hide_input=True)
+    import getpass
+
+    try:
+        return username or input("Username: "), password or getpass.getpass("Password: ")
+    except EOFError:
+        raise RootlessError("no username and password were given") from None

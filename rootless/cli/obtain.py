@@ -6,27 +6,26 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import click
 import msgspec
 
 from .. import child
 from ..container.host import NAME as HOST
 from ..errors import NotFoundError
 from ..idmap import detect
-from . import progress
+from . import flags, progress
 from .context import Context
 from .registry_options import platform_option, pull_options, registry_options
 
 if TYPE_CHECKING:
     from ..image.obtain import Policy
 
-_PULL = click.option(
+_PULL = flags.option(
     "--pull",
-    type=click.Choice(["always", "missing", "never"]),
+    choices=("always", "missing", "never"),
     default="missing",
     help='Pull image before running ("always", "missing", "never")',
 )
-_QUIET = click.option("-q", "--quiet", is_flag=True, help="Suppress the pull output")
+_QUIET = flags.option("-q", "--quiet", boolean=True, help="Suppress the pull output")
 
 
 def obtain_options(function: Callable[..., Any]) -> Callable[..., Any]:

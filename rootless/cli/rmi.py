@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import sys
 
-import click
-
 from ..errors import NotFoundError, RootlessError
-from . import image_common
+from . import flags, image_common
 from .context import Context
-from .options import Command
 from .registry_options import one_platform_option, parse_platform
 
 
-@click.command(cls=Command, at_least=1, short_help="Remove one or more images")
-@click.option("-f", "--force", is_flag=True, help="Force removal of the image")
-@click.option("--no-prune", "_no_prune", is_flag=True, help="Do not delete untagged parents (there are none)")
+@flags.command("IMAGE [IMAGE...]", at_least=1)
+@flags.option("-f", "--force", boolean=True, help="Force removal of the image")
+@flags.option("--no-prune", "_no_prune", boolean=True, help="Do not delete untagged parents (there are none)")
 @one_platform_option
-@click.argument("images", nargs=-1, metavar="IMAGE [IMAGE...]")
-@click.pass_context
-def rmi(ctx: click.Context, images: tuple[str, ...], force: bool, _no_prune: bool, platform: str) -> int:
+@flags.argument("images", many=True)
+def rmi(context: Context, images: tuple[str, ...], force: bool, _no_prune: bool, platform: str) -> int:
     """Remove one or more IMAGEs: their names, and what only they need."""
     from ..image.remove import remove
 
-    context: Context = ctx.obj
     made_for = parse_platform(platform)
     code = 0
     for text in images:
@@ -42,5 +37,5 @@ def rmi(ctx: click.Context, images: tuple[str, ...], force: bool, _no_prune: boo
             if not (force and isinstance(problem, NotFoundError)):
                 code = problem.exit_code
         else:
-            click.echo("\n".join(removed.lines()))
+            print("\n".join(removed.lines()))
     return code

@@ -8,39 +8,34 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import click
-
 from ..errors import InvalidError, UsageError
 from ..paths import Paths, private_directory
-from . import streams
+from . import flags, streams
 from .container_options import container_options, read_options
 from .context import Context
 from .obtain import obtain, obtain_options, read_obtain
-from .options import Command
 from .resource_options import read_resources, resource_options
 from .unheld_options import take_unheld, unheld_options
 
 
-@click.command(
-    cls=Command,
+@flags.command(
+    "IMAGE [COMMAND] [ARG...]",
     at_least=1,
     interspersed=False,
     failure=125,
     passes_code=True,
-    short_help="Create and run a new container from an image",
 )
-@click.option("-d", "--detach", is_flag=True, help="Run container in background and print container ID")
-@click.option("--sig-proxy/--no-sig-proxy", default=True, help="Proxy received signals to the process")
+@flags.option("-d", "--detach", boolean=True, help="Run container in background and print container ID")
+@streams.proxy_option
 @streams.detach_keys_option
 @container_options
 @resource_options
 @unheld_options
 @obtain_options
-@click.argument("image", required=False)
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@click.pass_context
+@flags.argument("image")
+@flags.argument("command", many=True)
 def run(
-    ctx: click.Context,
+    context: Context,
     /,
     image: str,
     detach: bool,
@@ -55,7 +50,6 @@ def run(
     from ..runtime.attach import Detached
     from ..runtime.forwarding import Signals
 
-    context: Context = ctx.obj
     unheld = take_unheld(given)
     resources = read_resources(given)
     wanted = read_obtain(given)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import click
-
 from ..container import storage_opt
 from ..errors import UsageError
+from . import flags
 
-storage_option = click.option(
+storage_option = flags.option(
     "--storage-opt", multiple=True, metavar="LIST", help="Storage driver options for the container"
 )
 

@@ -6,18 +6,21 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-import click
-
-from ..errors import UsageError
+from ..errors import CommandError, UsageError
 from ..kernel import pty
 from ..runtime import attach as attachment
 from ..runtime import stream
 from ..runtime.detach import DetachKeys
 from ..runtime.forwarding import Signals
+from . import flags
 
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 
-detach_keys_option = click.option(
+proxy_option = flags.option(
+    "--sig-proxy", off="--no-sig-proxy", boolean=True, default=True, help="Proxy received signals to the process"
+)
+
+detach_keys_option = flags.option(
     "--detach-keys", default="", metavar="STRING", help="Override the key sequence for detaching a container"
 )
 
@@ -25,7 +28,7 @@ detach_keys_option = click.option(
 def require_terminal(*, tty: bool, interactive: bool) -> None:
     """Docker's check for `-it`: input that is to come from a terminal must come from one."""
     if tty and interactive and not os.isatty(0):
-        raise click.ClickException("the input device is not a TTY")
+        raise CommandError("the input device is not a TTY", exit_code=1)
 
 
 def window() -> tuple[int, int]:

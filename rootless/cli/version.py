@@ -6,10 +6,9 @@ import os
 import platform
 from typing import Any
 
-import click
-
 from .. import __version__
-from .options import Command
+from . import flags
+from .context import Context
 from .template import Template
 
 TEXT = """\
@@ -25,9 +24,9 @@ Server: {{.Server.Platform.Name}}
 {{- end}}"""
 
 
-@click.command(cls=Command, at_most=0, short_help="Show the version of the engine and what it stands on")
-@click.option("-f", "--format", "form", default="", metavar="STRING", help="Format output using a custom template")
-def version(form: str) -> None:
+@flags.command(at_most=0)
+@flags.option("-f", "--format", "form", default="", metavar="STRING", help="Format output using a custom template")
+def version(_: Context, /, form: str) -> None:
     """Show the version of the engine and what it stands on."""
     print(Template({"": TEXT, "json": "{{json .}}"}.get(form, form)).render(_document()))
 
