@@ -22,6 +22,9 @@ from . import stream
 from .detach import DetachKeys
 from .forwarding import Signals
 
+LAST_WORDS = 2.0
+"""Seconds for which the detach keys wait for a container that does not read what was typed before them."""
+
 
 class Detached(Exception):
     """The detach keys were typed: the container goes on."""
@@ -151,7 +154,14 @@ class _Attachment:
         else:
             self.pending, detached = self.keys.feed(typed)
             if detached:
+                self._send_last(self.pending)
                 raise Detached
+
+    def _send_last(self, typed: bytes) -> None:
+        """What came in one read with the detach keys, and before them, is still the container's."""
+        self.connection.data.settimeout(LAST_WORDS)
+        with suppress(OSError):  # it has ended, or does not read
+            self.connection.data.sendall(typed)
 
 
 @contextmanager

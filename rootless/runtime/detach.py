@@ -15,7 +15,7 @@ class DetachKeys:
 
     @classmethod
     def parse(cls, text: str) -> DetachKeys:
-        """`ctrl-p,ctrl-q`, `a,b`: single letters, or `ctrl-` and a letter or one of @ [ \\ ] ^ _.
+        """`ctrl-p,ctrl-q`, `a,b`: single letters, `DEL`, or `ctrl-` and a letter or one of @ [ \\ ] ^ _.
 
         Raises:
             ValueError: names the key that is none.
@@ -36,14 +36,14 @@ class DetachKeys:
             self._matched = 1 if byte == self.sequence[0] else 0
             if not self._matched:
                 passed.append(byte)
-            elif len(self.sequence) == 1:
-                return bytes(passed), True
         return bytes(passed), False
 
 
 def _key(text: str) -> int:
     if len(text) == 1 and text.isascii():
         return ord(text)
+    if text == "DEL":
+        return 0x7F
     name = text.removeprefix("ctrl-")
     if name != text and len(name) == 1:
         if "a" <= name <= "z":

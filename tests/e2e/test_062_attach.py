@@ -7,6 +7,7 @@ import pytest
 
 from rootless.runtime.detach import DetachKeys
 from tests.conftest import Rootless
+from tests.waiting import wait_for
 
 IMAGE = "busybox:latest"
 PROMPT = "/ # "
@@ -44,6 +45,18 @@ def test_detach_and_come_back(rootless: Rootless) -> None:
     rootless.ok("rm", "room")
 
 
+def test_what_was_typed_before_the_keys_arrives(rootless: Rootless) -> None:
+    """A quick typist, or a script: one read(2) has the line and the detach keys behind it."""
+    child = spawn(rootless, "run", "-it", "--name", "quick", IMAGE, "sh")
+    child.expect_exact(PROMPT)
+    child.send("touch /typed\n\x10\x11")
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0
+    wait_for(lambda: rootless("exec", "quick", "test", "-e", "/typed").returncode == 0, "what was typed", pause=0.1)
+    rootless.ok("rm", "-f", "quick")
+
+
 def test_attach_detached_by_keys_is_an_error_as_in_docker(rootless: Rootless) -> None:
     rootless.ok("run", "-dit", "--name", "kept", IMAGE, "sh")
     child = spawn(rootless, "attach", "--detach-keys", "ctrl-x,d", "kept")
@@ -66,6 +79,7 @@ def test_attach_detached_by_keys_is_an_error_as_in_docker(rootless: Rootless) ->
         ("a,b,c", b"xababc", b"xab", True),
         ("ctrl-a", b"x\x01", b"x", True),
         ("ctrl-@,ctrl-_", b"\x00\x1f", b"", True),
+        ("DEL,x", b"y\x7fx", b"y", True),
     ],
 )
 def test_what_of_the_keys_the_container_gets(keys: str, typed: bytes, passed: bytes, found: bool) -> None:
