@@ -1,7 +1,6 @@
-"""Links, addresses and routes of a network namespace: rtnetlink(7) over netlink(7), as much of it as we need.
+"""Links, addresses and routes of a network namespace: rtnetlink(7), as much of it as we need.
 
-A socket speaks of the network namespace in which it was made, whatever namespace its process enters later. The numbers
-are those of linux/rtnetlink.h, linux/if_link.h and linux/if_addr.h.
+The numbers are those of linux/rtnetlink.h, linux/if_link.h and linux/if_addr.h.
 """
 
 from __future__ import annotations
@@ -11,22 +10,21 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
+
+from .nlsocket import NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL, Conversation, Request, attribute, attributes
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
-NLMSG_ERROR, NLMSG_DONE = 2, 3
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_GETADDR = 20, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
-IFLA_PROTINFO, IFLA_BRPORT_ISOLATED, NLA_F_NESTED = 12, 33, 0x8000
+IFLA_PROTINFO, IFLA_BRPORT_ISOLATED = 12, 33
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD = 0x02
@@ -40,14 +38,10 @@ AF_BRIDGE = 7
 IFNAMSIZ = 16
 """Bytes of an interface's name, with the zero at its end."""
 
-_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, two lengths, tos, table, protocol, scope, type, flags
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
-_ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
-_TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
-BUFFER = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -65,13 +59,7 @@ class Netlink:
     """A socket that speaks of the caller's network namespace."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        try:
-            self._socket.bind((0, 0))
-        except BaseException:
-            self._socket.close()
-            raise
-        self._sequence = 0
+        self._kernel = Conversation(socket.NETLINK_ROUTE)
 
     def __enter__(self) -> Netlink:
         return self
@@ -79,17 +67,23 @@ class Netlink:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        self._kernel.__exit__(kind, problem, trace)
 
     # --- links -------------------------------------------------------------------------------------------------------
 
     def links(self) -> list[Link]:
         """Every interface of the namespace."""
-        return [_link(body) for body in self._dump(RTM_GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0))]
+        return [_link(body) for body in self._kernel.dump(RTM_GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0))]
 
     def link(self, name: str) -> Link | None:
         """The interface of this name."""
-        return next((link for link in self.links() if link.name == name), None)
+        body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _name(name)
+        try:
+            return _link(self._kernel.ask(Request(RTM_GETLINK, 0, body), name)[0])
+        except OSError as problem:
+            if problem.errno == errno.ENODEV:
+                return None
+            raise
 
     def add_bridge(self, name: str, address: bytes, *, mtu: int = 0) -> None:
         """A new bridge. OSError EEXIST when the name is taken.
@@ -97,8 +91,8 @@ class Netlink:
         Args:
             address: its hardware address, which otherwise would be the lowest of its ports' and change with them.
         """
-        settings = _attribute(IFLA_ADDRESS, address)
-        settings += _attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+        settings = attribute(IFLA_ADDRESS, address)
+        settings += attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
         self._new_link(name, settings + _info("bridge"))
 
     def add_veth(self, name: str, peer: str, peer_namespace: int, *, address: bytes, mtu: int = 0) -> None:
@@ -107,10 +101,10 @@ class Netlink:
         Raises:
             OSError: EPERM without CAP_NET_ADMIN over both namespaces, EEXIST when either name is taken.
         """
-        size = _attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
-        far = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _name(peer) + _attribute(IFLA_ADDRESS, address) + size
-        far += _attribute(IFLA_NET_NS_FD, struct.pack("=i", peer_namespace))
-        self._new_link(name, size + _info("veth", _attribute(VETH_INFO_PEER, far)))
+        size = attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+        far = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _name(peer) + attribute(IFLA_ADDRESS, address) + size
+        far += attribute(IFLA_NET_NS_FD, struct.pack("=i", peer_namespace))
+        self._new_link(name, size + _info("veth", attribute(VETH_INFO_PEER, far)))
 
     def _new_link(self, name: str, attributes: bytes) -> None:
         body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _name(name) + attributes
@@ -122,17 +116,17 @@ class Netlink:
 
     def set_mtu(self, index: int, mtu: int) -> None:
         """How many bytes a packet of an interface may have."""
-        body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _attribute(IFLA_MTU, struct.pack("=I", mtu))
+        body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attribute(IFLA_MTU, struct.pack("=I", mtu))
         self._request(RTM_NEWLINK, 0, body)
 
     def set_master(self, index: int, bridge: int) -> None:
         """Make an interface a port of the bridge of that index."""
-        body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _attribute(IFLA_MASTER, struct.pack("=I", bridge))
+        body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attribute(IFLA_MASTER, struct.pack("=I", bridge))
         self._request(RTM_NEWLINK, 0, body)
 
     def isolate(self, index: int) -> None:
         """Let a port of a bridge reach the bridge itself, and no other port that is isolated."""
-        protected = _attribute(IFLA_PROTINFO | NLA_F_NESTED, _attribute(IFLA_BRPORT_ISOLATED, b"\1"))
+        protected = attribute(IFLA_PROTINFO | NLA_F_NESTED, attribute(IFLA_BRPORT_ISOLATED, b"\1"))
         body = _LINK.pack(AF_BRIDGE, 0, index, 0, 0) + protected
         self._request(RTM_SETLINK, 0, body)
 
@@ -145,9 +139,9 @@ class Netlink:
     def addresses(self) -> list[tuple[int, IPInterface]]:
         """(index of the interface, address with its prefix) of every interface."""
         found = []
-        for body in self._dump(RTM_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+        for body in self._kernel.dump(RTM_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
             _, prefix, _, _, index = _ADDRESS.unpack_from(body)
-            values = dict(_attributes(body[_ADDRESS.size :]))
+            values = dict(attributes(body[_ADDRESS.size :]))
             raw = values.get(IFA_LOCAL, values.get(IFA_ADDRESS, b""))
             if len(raw) in (4, 16):
                 found.append((index, ipaddress.ip_interface((raw, prefix))))
@@ -157,19 +151,19 @@ class Netlink:
         """Give an interface an address. One of IPv6 can be used at once: nobody looks for another host that has it."""
         raw = address.ip.packed
         body = _ADDRESS.pack(_family(address), address.network.prefixlen, 0, RT_SCOPE_UNIVERSE, index)
-        body += _attribute(IFA_LOCAL, raw) + _attribute(IFA_ADDRESS, raw)
+        body += attribute(IFA_LOCAL, raw) + attribute(IFA_ADDRESS, raw)
         if isinstance(address, ipaddress.IPv6Interface):
-            body += _attribute(IFA_FLAGS, struct.pack("=I", IFA_F_NODAD))
+            body += attribute(IFA_FLAGS, struct.pack("=I", IFA_F_NODAD))
         elif address.network.prefixlen < 31:  # RFC 3021: a link of two has no broadcast address
-            body += _attribute(IFA_BROADCAST, address.network.broadcast_address.packed)
+            body += attribute(IFA_BROADCAST, address.network.broadcast_address.packed)
         self._request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body, str(address))
 
     def routes(self) -> list[IPNetwork]:
         """The destinations of the main table, without the default routes."""
         found: list[IPNetwork] = []
-        for body in self._dump(RTM_GETROUTE, _ROUTE.pack(socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0)):
+        for body in self._kernel.dump(RTM_GETROUTE, _ROUTE.pack(socket.AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0)):
             _, length, _, _, table, _, _, kind, _ = _ROUTE.unpack_from(body)
-            raw = dict(_attributes(body[_ROUTE.size :])).get(RTA_DST)
+            raw = dict(attributes(body[_ROUTE.size :])).get(RTA_DST)
             if table == RT_TABLE_MAIN and kind == RTN_UNICAST and length and raw is not None:
                 found.append(ipaddress.ip_network((raw, length), strict=False))
         return found
@@ -179,87 +173,42 @@ class Netlink:
         scope = RT_SCOPE_LINK if gateway is None else RT_SCOPE_UNIVERSE
         length = destination.prefixlen
         body = _ROUTE.pack(_family(destination), length, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0)
-        body += _attribute(RTA_DST, destination.network_address.packed) if length else b""
-        body += _attribute(RTA_OIF, struct.pack("=I", index))
-        body += _attribute(RTA_GATEWAY, gateway.packed) if gateway is not None else b""
+        body += attribute(RTA_DST, destination.network_address.packed) if length else b""
+        body += attribute(RTA_OIF, struct.pack("=I", index))
+        body += attribute(RTA_GATEWAY, gateway.packed) if gateway is not None else b""
         self._request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body, str(destination))
 
     def add_neighbour(self, index: int, address: IPAddress, hardware: bytes) -> None:
         """Know for ever where an address of the link is: nobody else who claims it is believed (ip-neighbour(8))."""
         body = _NEIGHBOUR.pack(_family(address), index, NUD_PERMANENT, 0, 0)
-        body += _attribute(NDA_DST, address.packed) + _attribute(NDA_LLADDR, hardware)
+        body += attribute(NDA_DST, address.packed) + attribute(NDA_LLADDR, hardware)
         self._request(RTM_NEWNEIGH, NLM_F_CREATE, body, str(address))
-
-    # --- messages ----------------------------------------------------------------------------------------------------
 
     def _request(self, kind: int, flags: int, body: bytes, what: str | None = None) -> None:
         """Ask for a change and wait for its acknowledgement; OSError with the kernel's errno, about `what`."""
-        self._send(kind, flags | NLM_F_ACK, body)
-        for _ in self._answers(what):
-            pass
-
-    def _dump(self, kind: int, body: bytes) -> list[bytes]:
-        self._send(kind, NLM_F_DUMP, body)
-        return list(self._answers(None))
-
-    def _send(self, kind: int, flags: int, body: bytes) -> None:
-        self._sequence += 1
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, flags | NLM_F_REQUEST, self._sequence, 0) + body)
-
-    def _answers(self, what: str | None) -> Iterator[bytes]:
-        """The bodies of the messages up to the end of a dump, or up to the acknowledgement (an error of 0)."""
-        while True:
-            data = self._socket.recv(BUFFER)
-            position = 0
-            while position + _HEADER.size <= len(data):
-                length, kind, _, sequence, _ = _HEADER.unpack_from(data, position)
-                body = data[position + _HEADER.size : position + length]
-                position += (length + 3) & ~3
-                if sequence != self._sequence:
-                    continue
-                if kind in (NLMSG_DONE, NLMSG_ERROR):
-                    number = -struct.unpack_from("=i", body)[0] if len(body) >= 4 else 0
-                    if number:
-                        raise OSError(number, os.strerror(number), what)
-                    return
-                yield body
+        self._kernel.ask(Request(kind, flags, body), what)
 
 
 def _family(address: IPNetwork | IPInterface | IPAddress) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
-    data = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
-    return data + b"\0" * (-len(data) % 4)
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    position = 0
-    while position + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, position)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & _TYPE_MASK, data[position + _ATTRIBUTE.size : position + length]
-        position += (length + 3) & ~3
-
-
 def _name(name: str) -> bytes:
     raw = name.encode() + b"\0"
     if len(raw) > IFNAMSIZ:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name)
-    return _attribute(IFLA_IFNAME, raw)
+    return attribute(IFLA_IFNAME, raw)
 
 
 def _info(kind: str, data: bytes = b"") -> bytes:
-    info = _attribute(IFLA_INFO_KIND, kind.encode())
-    return _attribute(IFLA_LINKINFO, info + (_attribute(IFLA_INFO_DATA, data) if data else b""))
+    info = attribute(IFLA_INFO_KIND, kind.encode())
+    return attribute(IFLA_LINKINFO, info + (attribute(IFLA_INFO_DATA, data) if data else b""))
 
 
 def _link(body: bytes) -> Link:
     _, _, index, flags, _ = _LINK.unpack_from(body)
-    values = dict(_attributes(body[_LINK.size :]))
-    info = dict(_attributes(values.get(IFLA_LINKINFO, b"")))
+    values = dict(attributes(body[_LINK.size :]))
+    info = dict(attributes(values.get(IFLA_LINKINFO, b"")))
     master = values.get(IFLA_MASTER)
     return Link(
         index=index,

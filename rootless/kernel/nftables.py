@@ -7,16 +7,15 @@ linux/netfilter/nf_tables.h and nfnetlink.h; all of them travel in network byte 
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
+
+from .nlsocket import NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, Conversation, Request, attribute, attributes
 
 NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES, NFPROTO_NETDEV = 12, 10, 5
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 0x10, 0x11
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE, NLM_F_APPEND = 0x1, 0x4, 0x300, 0x400, 0x800
-NLMSG_ERROR, NLMSG_DONE = 2, 3
 
 NFT_MSG_NEWTABLE, NFT_MSG_GETTABLE, NFT_MSG_NEWRULE = 0, 1, 6
 NFT_MSG_NEWCHAIN, NFT_MSG_GETCHAIN, NFT_MSG_DELCHAIN = 3, 4, 5
@@ -35,21 +34,14 @@ NFT_REG_VERDICT, NFT_REG_1 = 0, 1
 NETWORK, TRANSPORT = 1, 2
 """What an offset counts from: NFT_PAYLOAD_NETWORK_HEADER, NFT_PAYLOAD_TRANSPORT_HEADER."""
 
-_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _FAMILY = struct.Struct("!BBH")  # struct nfgenmsg: family, version, resource
-_NESTED, _TYPE_MASK = 0x8000, 0x3FFF
-_BUFFER = 1 << 16
-
-Message = tuple[int, int, bytes]
-"""Its kind, its flags, its attributes."""
 
 
 class Filters:
     """A socket that speaks of the filters of the caller's network namespace. OSError when the kernel has none."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
-        self._sequence = 0
+        self._kernel = Conversation(NETLINK_NETFILTER)
 
     def __enter__(self) -> Filters:
         return self
@@ -57,111 +49,70 @@ class Filters:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        self._kernel.__exit__(kind, problem, trace)
 
-    def commit(self, messages: Sequence[Message]) -> None:
+    def commit(self, changes: Sequence[Request]) -> None:
         """All of these changes, or none.
 
         Raises:
             OSError: the kernel's reason. ENOENT where a table is not there; EOPNOTSUPP, ENOENT or EPROTONOSUPPORT where
                 the kernel lacks a part.
         """
-        first = self._sequence + 1
         resource = _FAMILY.pack(socket.AF_UNSPEC, 0, NFNL_SUBSYS_NFTABLES)
-        packets = [self._packed(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, resource)]
-        for kind, flags, attributes in messages:
-            body = _FAMILY.pack(NFPROTO_NETDEV, 0, 0) + attributes
-            packets.append(self._packed(_kind(kind), flags | NLM_F_REQUEST | NLM_F_ACK, body))
-        packets.append(self._packed(NFNL_MSG_BATCH_END, NLM_F_REQUEST, resource))
-        self._socket.send(b"".join(packets))
-        acknowledged = 0
-        while acknowledged < len(messages):
-            for kind, sequence, body in self._receive():
-                if kind == NLMSG_ERROR and sequence >= first:
-                    _raise_unless_zero(body)
-                    acknowledged += 1
+        begin, end = Request(NFNL_MSG_BATCH_BEGIN, 0, resource), Request(NFNL_MSG_BATCH_END, 0, resource)
+        self._kernel.all_or_none(changes, begin, end)
 
     def has_table(self, table: str) -> bool:
         """Whether there is a table of this name. OSError when the kernel can't tell."""
-        body = _FAMILY.pack(NFPROTO_NETDEV, 0, 0) + _text(NFTA_TABLE_NAME, table)
-        self._socket.send(self._packed(_kind(NFT_MSG_GETTABLE), NLM_F_REQUEST | NLM_F_ACK, body))
-        while True:
-            for kind, sequence, answer in self._receive():
-                if kind == NLMSG_ERROR and sequence == self._sequence:
-                    if _errno(answer) == errno.ENOENT:
-                        return False
-                    _raise_unless_zero(answer)
-                    return True
+        try:
+            self._kernel.ask(_request(NFT_MSG_GETTABLE, 0, _text(NFTA_TABLE_NAME, table)))
+        except OSError as problem:
+            if problem.errno == errno.ENOENT:
+                return False
+            raise
+        return True
 
     def chains(self, table: str) -> list[str]:
         """The names of a table's chains; none where there is no such table."""
-        body = _FAMILY.pack(NFPROTO_NETDEV, 0, 0) + _text(NFTA_CHAIN_TABLE, table)
-        self._socket.send(self._packed(_kind(NFT_MSG_GETCHAIN), NLM_F_REQUEST | NLM_F_DUMP, body))
-        found: list[str] = []
-        while True:
-            for kind, sequence, answer in self._receive():
-                if sequence != self._sequence:
-                    continue
-                if kind in (NLMSG_DONE, NLMSG_ERROR):
-                    _raise_unless_zero(answer)
-                    return found
-                values = dict(_attributes(answer[_FAMILY.size :]))
-                if values.get(NFTA_CHAIN_TABLE) == table.encode() + b"\0":  # older kernels do not sort them out
-                    found.append(values.get(NFTA_CHAIN_NAME, b"").rstrip(b"\0").decode())
-
-    def _packed(self, kind: int, flags: int, body: bytes) -> bytes:
-        self._sequence += 1
-        return _HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0) + body
-
-    def _receive(self) -> Iterator[tuple[int, int, bytes]]:
-        """(kind, sequence, body) of each message of one packet."""
-        data, position = self._socket.recv(_BUFFER), 0
-        while position + _HEADER.size <= len(data):
-            length, kind, _, sequence, _ = _HEADER.unpack_from(data, position)
-            yield kind, sequence, data[position + _HEADER.size : position + length]
-            position += max((length + 3) & ~3, _HEADER.size)
-
-
-def _errno(body: bytes) -> int:
-    """Of a NLMSG_ERROR or NLMSG_DONE; 0 for none."""
-    return -int(struct.unpack_from("=i", body)[0]) if len(body) >= 4 else 0
-
-
-def _raise_unless_zero(body: bytes) -> None:
-    if number := _errno(body):
-        raise OSError(number, f"packet filter: {os.strerror(number)}")
+        kind, _, body = _request(NFT_MSG_GETCHAIN, 0, _text(NFTA_CHAIN_TABLE, table))
+        found = []
+        for answer in self._kernel.dump(kind, body):
+            values = dict(attributes(answer[_FAMILY.size :]))
+            if values.get(NFTA_CHAIN_TABLE) == table.encode() + b"\0":  # older kernels do not sort them out
+                found.append(values.get(NFTA_CHAIN_NAME, b"").rstrip(b"\0").decode())
+        return found
 
 
 # --- changes ---------------------------------------------------------------------------------------------------------
 
 
-def add_table(table: str) -> Message:
+def add_table(table: str) -> Request:
     """A table, unless it is there."""
-    return NFT_MSG_NEWTABLE, NLM_F_CREATE, _text(NFTA_TABLE_NAME, table)
+    return _request(NFT_MSG_NEWTABLE, NLM_F_CREATE, _text(NFTA_TABLE_NAME, table))
 
 
-def add_chain(table: str, chain: str, interface: str) -> Message:
+def add_chain(table: str, chain: str, interface: str) -> Request:
     """A chain that sees what comes in by an interface, and lets it pass unless a rule says otherwise."""
     hook = _number(NFTA_HOOK_HOOKNUM, NF_NETDEV_INGRESS) + _number(NFTA_HOOK_PRIORITY, 0)
-    attributes = _text(NFTA_CHAIN_TABLE, table) + _text(NFTA_CHAIN_NAME, chain)
-    attributes += _nested(NFTA_CHAIN_HOOK, hook + _text(NFTA_HOOK_DEV, interface))
-    attributes += _number(NFTA_CHAIN_POLICY, NF_ACCEPT) + _text(NFTA_CHAIN_TYPE, "filter")
-    return NFT_MSG_NEWCHAIN, NLM_F_CREATE, attributes
+    body = _text(NFTA_CHAIN_TABLE, table) + _text(NFTA_CHAIN_NAME, chain)
+    body += _nested(NFTA_CHAIN_HOOK, hook + _text(NFTA_HOOK_DEV, interface))
+    body += _number(NFTA_CHAIN_POLICY, NF_ACCEPT) + _text(NFTA_CHAIN_TYPE, "filter")
+    return _request(NFT_MSG_NEWCHAIN, NLM_F_CREATE, body)
 
 
-def delete_chain(table: str, chain: str) -> Message:
+def delete_chain(table: str, chain: str) -> Request:
     """A chain and its rules go."""
-    return NFT_MSG_DELCHAIN, 0, _text(NFTA_CHAIN_TABLE, table) + _text(NFTA_CHAIN_NAME, chain)
+    return _request(NFT_MSG_DELCHAIN, 0, _text(NFTA_CHAIN_TABLE, table) + _text(NFTA_CHAIN_NAME, chain))
 
 
-def drop(table: str, chain: str, *matches: bytes) -> Message:
+def drop(table: str, chain: str, *matches: bytes) -> Request:
     """A rule: what all of these match is dropped."""
     verdict = _nested(NFTA_DATA_VERDICT, _number(NFTA_VERDICT_CODE, NF_DROP))
     immediate = _number(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT) + _nested(NFTA_IMMEDIATE_DATA, verdict)
     expressions = b"".join(matches) + _expression("immediate", immediate)
-    attributes = _text(NFTA_RULE_TABLE, table) + _text(NFTA_RULE_CHAIN, chain)
-    attributes += _nested(NFTA_RULE_EXPRESSIONS, expressions)
-    return NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, attributes
+    body = _text(NFTA_RULE_TABLE, table) + _text(NFTA_RULE_CHAIN, chain)
+    body += _nested(NFTA_RULE_EXPRESSIONS, expressions)
+    return _request(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, body)
 
 
 def protocol(number: int) -> bytes:
@@ -179,7 +130,7 @@ def bytes_at(base: int, offset: int, value: bytes, *, differ: bool = False) -> b
 
 
 def _compared(operator: int, value: bytes) -> bytes:
-    data = _nested(NFTA_CMP_DATA, _attribute(NFTA_DATA_VALUE, value))
+    data = _nested(NFTA_CMP_DATA, attribute(NFTA_DATA_VALUE, value))
     return _expression("cmp", _number(NFTA_CMP_SREG, NFT_REG_1) + _number(NFTA_CMP_OP, operator) + data)
 
 
@@ -190,32 +141,17 @@ def _expression(name: str, data: bytes) -> bytes:
 # --- attributes ------------------------------------------------------------------------------------------------------
 
 
-def _kind(number: int) -> int:
-    return NFNL_SUBSYS_NFTABLES << 8 | number
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    data = struct.pack("=HH", 4 + len(value), kind) + value
-    return data + b"\0" * (-len(data) % 4)
+def _request(kind: int, flags: int, body: bytes) -> Request:
+    return Request(NFNL_SUBSYS_NFTABLES << 8 | kind, flags, _FAMILY.pack(NFPROTO_NETDEV, 0, 0) + body)
 
 
 def _nested(kind: int, value: bytes) -> bytes:
-    return _attribute(kind | _NESTED, value)
+    return attribute(kind | NLA_F_NESTED, value)
 
 
 def _number(kind: int, value: int) -> bytes:
-    return _attribute(kind, value.to_bytes(4))
+    return attribute(kind, value.to_bytes(4))
 
 
 def _text(kind: int, value: str) -> bytes:
-    return _attribute(kind, value.encode() + b"\0")
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    position = 0
-    while position + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, position)
-        if length < 4:
-            return
-        yield kind & _TYPE_MASK, data[position + 4 : position + length]
-        position += (length + 3) & ~3
+    return attribute(kind, value.encode() + b"\0")

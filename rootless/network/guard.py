@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 
 from ..kernel import nftables as nft
 from ..kernel.nftables import NETWORK, TRANSPORT, Filters
+from ..kernel.nlsocket import Request
 
 TABLE = "rootless"
 DNS = (53).to_bytes(2)
@@ -63,7 +64,7 @@ def put(port: str, address: str, gateways: Sequence[str], ports: Collection[str]
         filters.commit([*gone, *_guard(port, address, gateways)])
 
 
-def _guard(port: str, address: str, gateways: Sequence[str]) -> list[nft.Message]:
+def _guard(port: str, address: str, gateways: Sequence[str]) -> list[Request]:
     """The rules of one port.
 
     A frame with a VLAN's tag within another's would be looked into later than here; a bridge takes off both.
