@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from collections.abc import Iterable
 from ..container.container import Container
 from ..container.state import ALIVE, Status
 from ..errors import ConflictError, UnavailableError
+from ..kernel.output import write_all
 from ..runtime.changes import Changes
 from ..runtime.log_reader import LogReader, Part
 from ..runtime.logs import NONE, STREAMS, Entry
@@ -134,10 +134,9 @@ class Output:
 
     def flush(self) -> None:
         """Write what is collected."""
-        view = memoryview(bytes(self._pending))
-        self._pending.clear()
-        while view:
-            view = view[os.write(_DESCRIPTORS[self._stream], view) :]
+        if self._pending:
+            write_all(_DESCRIPTORS[self._stream], bytes(self._pending))
+            self._pending.clear()
 
 
 def _attributes(entry: Entry) -> str:

@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     words = sys.argv[1:] if arguments is None else arguments
     _open_missing_streams()
+    _wait_for_readers()
     try:
         code = _run(words)
     except RootlessError as problem:
@@ -163,6 +164,21 @@ def _open_missing_streams() -> None:
         sys.stdout = open(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)
+
+
+def _wait_for_readers() -> None:
+    """Have streams that do not block wait nevertheless: Python's would lose what can't be written at once."""
+    for number, name in (1, "stdout"), (2, "stderr"):
+        if os.get_blocking(number):
+            continue
+        import io
+
+        from ..kernel.output import Output
+
+        old = getattr(sys, name)
+        buffer = io.BufferedWriter(Output(number))
+        settings = {"encoding": old.encoding, "errors": old.errors, "line_buffering": old.line_buffering}
+        setattr(sys, name, io.TextIOWrapper(buffer, **settings))
 
 
 def _tell(problem: RootlessError) -> int:

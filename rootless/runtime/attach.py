@@ -18,6 +18,7 @@ import msgspec
 
 from ..errors import RootlessError
 from ..kernel import pty
+from ..kernel.output import write_all
 from . import stream
 from .detach import DetachKeys
 from .forwarding import Signals
@@ -126,9 +127,8 @@ class _Attachment:
             data = b""
         self.output_open = bool(data)
         for number, payload in self.frames.feed(data):
-            view = memoryview(payload if number in self.outputs else b"")
-            while view:
-                view = view[os.write(number, view) :]
+            if number in self.outputs:
+                write_all(number, payload)
 
     def _hear(self) -> None:
         match self.connection.receive():
@@ -144,7 +144,10 @@ class _Attachment:
                 )
 
     def _read_input(self) -> None:
-        typed = os.read(0, stream.CHUNK)
+        try:
+            typed = os.read(0, stream.CHUNK)
+        except BlockingIOError:  # another reader of the same terminal was faster
+            return
         if not typed:
             self.stdin_open = False
             with suppress(OSError):

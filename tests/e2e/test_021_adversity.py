@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -134,3 +135,22 @@ def test_the_next_command_clears_away_what_a_killed_monitor_left(rootless: Rootl
         time.sleep(0.01)
     rootless.ok("images")
     assert rootless.containers() == []
+
+
+@pytest.mark.parametrize("how", ["run", "logs", "export"])
+def test_a_standard_output_that_does_not_block(rootless: Rootless, how: str) -> None:
+    """O_NONBLOCK is the open file's: any program that shares a terminal or a pipe with the command may have set it."""
+    size = 300_000
+    made = ("run", "--name", "much", IMAGE, "sh", "-c", f"head -c {size} /dev/zero | tr '\\0' x | tee /much")
+    if how != "run":
+        rootless.ok(*made)
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with open(read, "rb") as stream:
+        command = rootless.popen(*{"run": made}.get(how, (how, "much")), stdout=write, stderr=subprocess.PIPE)
+        wait_for(lambda: not select.select([], [write], [], 0)[1], "a full pipe")
+        os.close(write)
+        got = stream.read()
+        assert (command.communicate(timeout=60)[1], command.returncode) == (b"", 0)
+    assert (got.count(b"x" * size) == 1) if how == "export" else got == b"x" * size
+    rootless.ok("rm", "much")
