@@ -1,6 +1,6 @@
 """The process of the command `rootless`: what comes before its modules are imported, and what after its work.
 
-Importing them takes most of a short command's time, so that nothing else is imported here.
+Importing them takes most of a short command's time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ gc.disable()
 # Until there is something to clear away, ctrl-c ends this process as it ends any other, and not with a traceback.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+# msgspec takes a function from typing_extensions, where some other package has brought that, and what it drags in takes
+# as long as all the rest of msgspec. typing has the same function. What is None here is not found (importlib).
+if "typing_extensions" not in sys.modules:
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
+    import msgspec  # noqa: F401
+
+    del sys.modules["typing_extensions"]
 
 
 def command() -> NoReturn:

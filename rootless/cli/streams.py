@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 
 from ..errors import CommandError, UsageError
 from ..kernel import pty
-from ..runtime import attach as attachment
 from ..runtime import stream
 from ..runtime.detach import DetachKeys
 from ..runtime.forwarding import Signals
@@ -66,9 +65,11 @@ def attach(
         outputs: what is shown; with nothing to show, the end of the input ends it as well.
 
     Raises:
-        attachment.Detached: the keys were typed.
+        Detached: the keys were typed.
         Interrupted: by a signal that is not the container's.
     """
+    from ..runtime import attach as attachment  # while the container starts, and not before
+
     wanted = attachment.Terminal(stdin=stdin, terminal=terminal, detach=parse_keys(keys), outputs=outputs)
     return attachment.attach(connection, wanted, signals)
 

@@ -16,7 +16,6 @@ from ..idmap import IdMap
 from ..kernel import cgroup as kernel
 from ..kernel import process
 from . import cgroup, freeze, limits
-from .delegation import explain, explain_parent
 
 FREEZE_TIMEOUT = 2.0
 """Seconds in which the kernel has to freeze every process of a container."""
@@ -57,6 +56,8 @@ class Confinement:
         parent = self.container.spec.cgroup_parent
         base = cgroup.find(limits.wanted(resources), parent)
         if base is None and parent:
+            from .delegation import explain_parent
+
             self.warnings = (f"--cgroup-parent {parent} does not hold: {explain_parent(parent)}",)
             base = cgroup.find(limits.wanted(resources))
         if base is not None:
@@ -94,6 +95,8 @@ class Confinement:
         found += [f"{option} does not hold: this kernel has no such limit" for option in sorted(unknown)]
         missing -= unknown
         if missing and (what := limits.complaint(missing, self.idmap)):
+            from .delegation import explain
+
             found.append(f"{what}: {explain(limits.controllers_of(missing, resources))}")
         return found
 

@@ -21,7 +21,6 @@ from ..errors import InvalidError, RootlessError
 from ..idmap import IdMap
 from ..kernel import fs
 from ..kernel import mount as m
-from ..volumes import fill
 from ..volumes.options import Backing, Device, Memory
 from .mountpoint import MountPoint, Root, attach_tree, open_inside
 from .ownership import Giver
@@ -55,6 +54,8 @@ class Fill(msgspec.Struct, frozen=True):
 
     def execute(self, root: Root) -> None:
         # The descriptor of the lock is left open: execve(2) closes it, when the monitor has its own.
+        from ..volumes import fill  # loaded by `fills` already: here nothing can be any more
+
         sources = [partial(open_inside, root.fd, target, _DIRECTORY) for target in self.targets]
         fill.settle(self.directory, sources, self.device)
 
@@ -260,6 +261,8 @@ def fills(record: Record, devices: Mapping[str, Backing], *, first: bool) -> lis
             found = targets.setdefault(mount.source, [])
             if first and not (mount.no_copy or mount.subpath or isinstance(devices.get(mount.source), Memory)):
                 found.append(mount.target)
+    if targets:
+        from ..volumes import fill  # noqa: F401 - only where there are some: it takes 3 ms
     return [_fill(name, found, devices.get(name)) for name, found in sorted(targets.items())]
 
 

@@ -8,16 +8,18 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import atomic
-from ..container import volume_use
 from ..container.container import Container
 from ..container.mounts import Mount, require_source
 from ..errors import InvalidError, NotFoundError
 from ..idmap import IdMap
 from ..kernel.mount import propagation
 from ..volumes.options import Backing, Device, Memory
-from ..volumes.store import Volume, Volumes
+
+if TYPE_CHECKING:
+    from ..volumes.store import Volume
 
 
 class Sources:
@@ -30,7 +32,6 @@ class Sources:
 
     def __init__(self, container: Container, idmap: IdMap) -> None:
         self._container, self._idmap = container, idmap
-        self._volumes = Volumes(container.paths)
         self._held: dict[str, int] = {}
         self._in_memory: list[Volume] = []
         self.devices: dict[str, Backing] = {}
@@ -59,11 +60,15 @@ class Sources:
             self.warnings += tuple(locked(mount, device.path if isinstance(device, Device) else mount.source))
 
     def _prepare_volumes(self, mounts: tuple[Mount, ...], room_fd: int) -> None:
-        with self._volumes.using():
-            volume_use.ensure(self._volumes, mounts)
+        from ..container import volume_use
+        from ..volumes.store import Volumes
+
+        volumes = Volumes(self._container.paths)
+        with volumes.using():
+            volume_use.ensure(volumes, mounts)
             for mount in mounts:
                 if mount.type == "volume":
-                    volume = self._volumes.get(mount.source)
+                    volume = volumes.get(mount.source)
                     if volume.device:
                         self.devices[volume.name] = volume.device
                     if volume.in_memory:

@@ -59,6 +59,9 @@ class StorageDriver(Protocol):
     name: str
     layer_kind: LayerKind
 
+    def unavailable(self) -> str:
+        """Why this driver can't serve on this machine; empty when nothing is known against it."""
+
     def server_place(self, stack: LayerStack) -> Place | None:
         """Where the process of this file system lives; None when the kernel is its server."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -11,16 +11,15 @@ import msgspec
 from ..errors import UnavailableError, UsageError
 from ..idmap import IdMap
 from ..kernel.mount import mountinfo
-from .cow import Cow
 from .driver import LayerKind, Owners, StorageDriver
-from .fuse_overlayfs import FuseOverlayfs
-from .overlay import Overlay
 
+OVERLAY, COW = "overlay", "cow"
 REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "lustre", "gpfs", "afs", "beegfs", "vboxsf"})
 """File systems without what an upper directory of real ids needs: whiteout devices, extended attributes,
 RENAME_EXCHANGE, a chown(2) by whom the server does not know to be root."""
 
-DRIVERS: dict[str, type[StorageDriver]] = {"overlay": Overlay, "cow": Cow, "fuse-overlayfs": FuseOverlayfs}
+DRIVERS = {OVERLAY: ".overlay:Overlay", COW: ".cow:Cow", "fuse-overlayfs": ".fuse_overlayfs:FuseOverlayfs"}
+"""Name to module:class. Most containers need one of them, and none of the others' imports."""
 
 
 def get(name: str) -> StorageDriver:
@@ -31,7 +30,9 @@ def get(name: str) -> StorageDriver:
     """
     if name not in DRIVERS:
         raise UsageError(f"unknown storage driver {name!r}", hint=f"there are: auto, {', '.join(DRIVERS)}")
-    return DRIVERS[name]()
+    module, _, kind = DRIVERS[name].partition(":")
+    driver: StorageDriver = getattr(import_module(module, __package__), kind)()
+    return driver
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -102,27 +103,27 @@ def choose(name: str, store: Path, idmap: IdMap, wish: Wish = _NO_WISH) -> Choic
         return _chosen_cow(_require_cow(name, str(wish)), store, idmap, wish)
     if name != "auto":
         driver, reason = get(name), "it was asked for"
-        return _chosen_cow(reason, store, idmap, wish) if name == Cow.name else Choice(driver, reason)
+        return _chosen_cow(reason, store, idmap, wish) if name == COW else Choice(driver, reason)
     against = _against_overlay(store) or _lost_by_overlay(idmap)
     if not against:
-        return Choice(Overlay(), "the kernel's overlayfs can serve here")
-    if lacking := Cow().unavailable():
-        return Choice(Overlay(), f"{against}, but the driver cow can't serve either: {lacking}")
+        return Choice(get(OVERLAY), "the kernel's overlayfs can serve here")
+    if lacking := get(COW).unavailable():
+        return Choice(get(OVERLAY), f"{against}, but the driver cow can't serve either: {lacking}")
     return _chosen_cow(against, store, idmap, wish)
 
 
 def _require_cow(name: str, wished: str) -> str:
     """Why `cow` is taken, where nothing else will do."""
-    if name not in ("auto", Cow.name):
+    if name not in ("auto", COW):
         get(name)
         raise UsageError(f"{wished} is not supported by the storage driver {name}", hint="take --storage-driver cow")
-    if lacking := Cow().unavailable():
+    if lacking := get(COW).unavailable():
         raise UnavailableError(f"{wished} needs the storage driver cow, which can't serve: {lacking}")
     return f"{wished} needs it" if name == "auto" else "it was asked for"
 
 
 def _chosen_cow(reason: str, store: Path, idmap: IdMap, wish: Wish) -> Choice:
-    return Choice(Cow(), reason, wish.owners or _owners(store, idmap, unreal=wish.host or wish.keep_id))
+    return Choice(get(COW), reason, wish.owners or _owners(store, idmap, unreal=wish.host or wish.keep_id))
 
 
 def _owners(store: Path, idmap: IdMap, *, unreal: bool) -> Owners:
@@ -137,16 +138,15 @@ def _owners(store: Path, idmap: IdMap, *, unreal: bool) -> Owners:
 
 def unavailable(name: str, store: Path) -> str:
     """Why a driver can't serve in this store; empty when nothing is known against it."""
-    if name == Overlay.name:
+    if name == OVERLAY:
         return _against_overlay(store)
-    return Cow().unavailable() if name == Cow.name else FuseOverlayfs().unavailable()
+    return get(name).unavailable()
 
 
 def _against_overlay(store: Path) -> str:
     """Why overlayfs could not have its writable layer in this store; empty when nothing is known against it."""
-    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    if release and (int(release[1]), int(release[2])) < (5, 11):
-        return f"Linux {os.uname().release} mounts no overlayfs in a user namespace"
+    if lacking := get(OVERLAY).unavailable():
+        return lacking
     kind = file_system(store)
     return f"the store lies on {kind}, where overlayfs can't write" if _is_remote(kind) else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from contextlib import suppress
 from typing import NoReturn
@@ -17,6 +18,13 @@ class Overlay:
 
     name = "overlay"
     layer_kind: LayerKind = "auto"
+
+    def unavailable(self) -> str:
+        """Why it can't serve with this kernel; what the store's file system can't do, drivers.py knows."""
+        release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+        if release and (int(release[1]), int(release[2])) < (5, 11):
+            return f"Linux {os.uname().release} mounts no overlayfs in a user namespace"
+        return ""
 
     def server_place(self, stack: LayerStack) -> None:
         return None
