@@ -234,12 +234,13 @@ def _change_way_out(engine: Engine, container: Container) -> str:
     if state.network is None:
         return ""
     has = any(helper.name in OWN for helper in state.network.helpers)
-    if choice.leads_out(container.spec, Networks(engine.paths)) == has and not state.network.down:
+    wanted = choice.leads_out(container.spec, Networks(engine.paths))
+    if wanted == has and not state.network.down:
         return ""
     connection = control.ask(container, stream.Rewire())
     answer = connection.receive()
     connection.close()
     if isinstance(answer, stream.Done):
-        return ""
+        return choice.without_way_out() if wanted else ""
     why = f": {answer.message}" if isinstance(answer, stream.Refused) else ""
     return f"container {container.name} reaches nothing outside until it is started anew{why}"

@@ -101,6 +101,27 @@ def test_the_way_out_comes_and_goes_with_the_networks(networks: Rootless) -> Non
     assert "network_down" not in told
 
 
+def test_a_way_out_that_can_not_be_had_is_told_and_marked(networks: Rootless) -> None:
+    """Not the end of the container, nor of its other networks."""
+    networks.ok("network", "create", "--internal", "inner")
+    networks.ok("network", "create", "outer")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        networks.ok("run", "-d", "--name", "web", "--network", "inner", "-p", f"{place}:80", IMAGE, "sleep", "60")
+        connected = networks("network", "connect", "outer", "web")
+        assert connected.returncode == 0
+        assert f"Bind for {place} failed: port is already allocated".encode() in connected.stderr
+        assert connected.stderr.count(b"\n") == 1
+        form = "{{.State.Running}} {{len .NetworkSettings.Networks}} {{.NetworkSettings.Down}}"
+        assert networks.ok("inspect", "-f", form, "web").startswith("true 2 there is no way out: Bind for")
+        assert '"network_down"' in events(networks, "web")
+        networks.ok("network", "disconnect", "outer", "web")
+        assert networks.ok("inspect", "-f", form, "web").strip() == "true 1"
+    networks.ok("network", "connect", "outer", "web")
+    assert helpers(networks) == "pasta"
+    assert networks.ok("inspect", "-f", form, "web").strip() == "true 2"
+
+
 def test_a_way_out_that_came_later_is_watched_as_well(networks: Rootless) -> None:
     networks.ok("network", "create", "--internal", "inner")
     networks.ok("network", "create", "outer")
