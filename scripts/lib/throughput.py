@@ -1,5 +1,5 @@
 """Throughput of TCP: `serve PORT` answers, `up` and `down ADDRESS PORT BYTES` send or fetch so many and print MB/s,
-or `stalled` where nothing has moved for 5 s: pasta of 2023 forgets a connection now and then.
+or `stalled` where nothing has moved for 2 s: pasta of 2023 forgets a connection now and then.
 
 Counts bytes, and nothing but bytes: what is compared is the way between both sides.
 """
@@ -10,7 +10,7 @@ import sys
 import time
 
 CHUNK = 1 << 20
-PATIENCE = 5.0
+PATIENCE = 2.0
 
 
 class Sink(socketserver.BaseRequestHandler):
