@@ -6,16 +6,19 @@ import os
 import posixpath
 import sys
 
-from . import flags
+import click
+
 from .context import Context
 from .diff import shown
+from .options import Command
 
 
-@flags.command("CONTAINER", at_least=1, at_most=1)
-@flags.option("--only", multiple=True, metavar="PATH", help="Only what is changed at or below this path")
-@flags.option("--dry-run", boolean=True, help="Tell what would be done, and do nothing")
-@flags.argument("container")
-def apply(context: Context, container: str, only: tuple[str, ...], dry_run: bool) -> int:
+@click.command(cls=Command, at_least=1, at_most=1, short_help="Make a container's changes of the machine's files real")
+@click.option("--only", multiple=True, metavar="PATH", help="Only what is changed at or below this path")
+@click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing")
+@click.argument("container", required=False)
+@click.pass_context
+def apply(ctx: click.Context, container: str, only: tuple[str, ...], dry_run: bool) -> int:
     """Make real what a CONTAINER has changed of your files: one of the image host, or one with mounts `:O`.
 
     Prints each change that was made, as `diff` does; on standard error what was left as it is, and why: it was changed
@@ -24,6 +27,7 @@ def apply(context: Context, container: str, only: tuple[str, ...], dry_run: bool
     """
     from ..container import review
 
+    context: Context = ctx.obj
     found = context.containers.resolve(container)
     paths = [posixpath.normpath(posixpath.join(os.getcwd(), path)) for path in only]
     code = 0
@@ -34,7 +38,7 @@ def apply(context: Context, container: str, only: tuple[str, ...], dry_run: bool
         if outcome.remark:
             sys.stdout.buffer.flush()
             what = os.fsdecode(line if not outcome.done else shown(outcome.path))
-            print(f"rootless: {what}: {_sentence(outcome.done, outcome.remark)}", file=sys.stderr)
+            click.echo(f"rootless: {what}: {_sentence(outcome.done, outcome.remark)}", err=True)
         code |= not outcome.done
     sys.stdout.buffer.flush()
     return code

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import click
+
 from ..errors import RootlessError
-from . import flags, streams
+from . import streams
 from .context import Context
+from .options import Command
 
 
-@flags.command(
-    "CONTAINER",
+@click.command(
+    cls=Command,
     at_least=1,
     at_most=1,
+    short_help="Attach local standard input, output, and error streams to a running container",
 )
-@flags.option("--no-stdin", boolean=True, help="Do not attach STDIN")
-@streams.proxy_option
+@click.option("--no-stdin", is_flag=True, help="Do not attach STDIN")
+@click.option("--sig-proxy/--no-sig-proxy", default=True, help="Proxy received signals to the process")
 @streams.detach_keys_option
-@flags.argument("container")
-def attach(context: Context, /, container: str, no_stdin: bool, sig_proxy: bool, detach_keys: str) -> int:
+@click.argument("container", required=False)
+@click.pass_context
+def attach(ctx: click.Context, /, container: str, no_stdin: bool, sig_proxy: bool, detach_keys: str) -> int:
     """Attach this terminal to a running CONTAINER: its output from now on, and input, if it was created with -i."""
     from ..container import operate
     from ..runtime.attach import Detached, redraw
     from ..runtime.forwarding import Signals
 
+    context: Context = ctx.obj
     found = context.containers.resolve(container)
     stdin = found.spec.stdin_open and not no_stdin
     streams.parse_keys(detach_keys)

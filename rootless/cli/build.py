@@ -8,12 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import msgspec
 
 from ..errors import NotFoundError, RootlessError, UsageError
-from . import flags, streams
+from . import streams
 from .context import Context
 from .obtain import Wanted, obtain
+from .options import Command
 from .registry_options import platform_option, registry_options
 
 if TYPE_CHECKING:
@@ -24,38 +26,39 @@ if TYPE_CHECKING:
 NETWORKS = ("default", "none", "host")
 
 
-@flags.command("PATH | ARCHIVE | -", at_least=1, at_most=1)
-@flags.option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="Name and optionally a tag of the image")
-@flags.option("-f", "--file", default="", metavar="FILE", help='Name of the Dockerfile (default "PATH/Dockerfile")')
-@flags.option("--build-arg", "arguments", multiple=True, metavar="NAME[=VALUE]", help="Set build-time variables")
-@flags.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Set metadata for an image")
-@flags.option("--target", default="", metavar="STAGE", help="Set the target build stage to build")
-@flags.option("--network", default="default", metavar="MODE", help='Set the networking mode of RUN ("default")')
-@flags.option("--allow", multiple=True, metavar="ENTITLEMENT", help="Let RUN --network=host have it: network.host")
-@flags.option("--no-cache", boolean=True, help="Do not use cache when building the image")
-@flags.option("--pull", boolean=True, help="Always attempt to pull all referenced images")
-@flags.option("-q", "--quiet", boolean=True, help="Suppress the build output and print image ID on success")
-@flags.option(
+@click.command(cls=Command, at_least=1, at_most=1, short_help="Build an image from a Dockerfile")
+@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="Name and optionally a tag of the image")
+@click.option("-f", "--file", default="", metavar="FILE", help='Name of the Dockerfile (default "PATH/Dockerfile")')
+@click.option("--build-arg", "arguments", multiple=True, metavar="NAME[=VALUE]", help="Set build-time variables")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Set metadata for an image")
+@click.option("--target", default="", metavar="STAGE", help="Set the target build stage to build")
+@click.option("--network", default="default", metavar="MODE", help='Set the networking mode of RUN ("default")')
+@click.option("--allow", multiple=True, metavar="ENTITLEMENT", help="Let RUN --network=host have it: network.host")
+@click.option("--no-cache", is_flag=True, help="Do not use cache when building the image")
+@click.option("--pull", is_flag=True, help="Always attempt to pull all referenced images")
+@click.option("-q", "--quiet", is_flag=True, help="Suppress the build output and print image ID on success")
+@click.option(
     "--progress",
-    choices=("auto", "plain", "tty"),
+    type=click.Choice(["auto", "plain", "tty"]),
     envvar="BUILDKIT_PROGRESS",
     default="auto",
     help="Set type of progress output",
 )
-@flags.option("--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE|env=NAME]", help="Secret to expose to RUN")
-@flags.option("--ssh", "agents", multiple=True, metavar="ID[=SOCKET|KEY]", help="SSH agent or keys to expose to RUN")
-@flags.option("--cache-from", multiple=True, metavar="IMAGE", help="Images whose steps may be used again")
-@flags.option("--squash", boolean=True, help="Squash newly built layers into a single new layer")
-@flags.option(
+@click.option("--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE|env=NAME]", help="Secret to expose to RUN")
+@click.option("--ssh", "agents", multiple=True, metavar="ID[=SOCKET|KEY]", help="SSH agent or keys to expose to RUN")
+@click.option("--cache-from", multiple=True, metavar="IMAGE", help="Images whose steps may be used again")
+@click.option("--squash", is_flag=True, help="Squash newly built layers into a single new layer")
+@click.option(
     "-o", "--output", default="", metavar="type=KIND,dest=PATH", help="Output: image, local, tar, oci, docker"
 )
-@flags.option("--debug-shell", boolean=True, help="Open a shell in the state before a step that fails")
-@flags.option("--iidfile", default="", metavar="FILE", help="Write the image ID to a file")
+@click.option("--debug-shell", is_flag=True, help="Open a shell in the state before a step that fails")
+@click.option("--iidfile", default="", metavar="FILE", help="Write the image ID to a file")
 @platform_option
 @registry_options
-@flags.argument("context")
+@click.argument("context", required=False, metavar="PATH|ARCHIVE|-")
+@click.pass_context
 def build(
-    engine: Context,
+    ctx: click.Context,
     /,
     context: str,
     file: str,
@@ -74,13 +77,14 @@ def build(
     from ..build.context import open_context
     from . import build_progress
 
+    here: Context = ctx.obj
     request = _request(given)
     wanted = Wanted("always" if request.pull else "missing", quiet, given["platform"], tls_verify, authfile)
-    store = engine.images
-    engine.containers.sweep()  # what a killed build has left
+    store = here.images
+    here.containers.sweep()  # what a killed build has left
 
     def image(name: str, platform: str) -> Image:
-        return _image(engine, wanted, name, platform)
+        return _image(here, wanted, name, platform)
 
     if debug_shell and "-" in (context, file):
         raise UsageError("--debug-shell needs standard input, from which the context or Dockerfile comes")
@@ -88,7 +92,7 @@ def build(
         open_context(context, file=file, stdin=_stdin(), directory=store.paths.tmp) as opened,
         build_progress.display(progress, sys.stderr, quiet=quiet) as display,
     ):
-        made = Build(engine.engine, request, opened, image, display)
+        made = Build(here.engine, request, opened, image, display)
         found: Image | None = None
         failure: StepError | None = None
         try:
@@ -101,12 +105,12 @@ def build(
     if failure is not None:
         if not debug_shell:
             raise failure
-        _shell(engine, failure)
+        _shell(here, failure)
         return 1
     if iidfile and found is not None:
         _write_id(iidfile, found.id)
     if quiet and found is not None:
-        print(found.id)
+        click.echo(found.id)
     return 0
 
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
+import click
+
 from ..build.events import AnyEvent, Began, Cached, Ended, Output, Status, Warned
 from ..errors import printable
 
@@ -133,17 +135,17 @@ class Plain:
 
     def __call__(self, event: AnyEvent) -> None:
         if isinstance(event, Warned):
-            print(f"\n{printable(event.text)}", file=self._stream, flush=True)
+            click.echo(f"\n{printable(event.text)}", file=self._stream)
             return
         vertex = self._vertices.apply(event)
         if vertex is None:
             return
         if self._current != vertex.number:
             blank = "\n" if self._current else ""
-            print(f"{blank}#{vertex.number} {vertex.name}", file=self._stream, flush=True)
+            click.echo(f"{blank}#{vertex.number} {vertex.name}", file=self._stream)
             self._current = vertex.number
         for line in self._lines(event, vertex):
-            print(f"#{vertex.number} {line}".rstrip(), file=self._stream, flush=True)
+            click.echo(f"#{vertex.number} {line}".rstrip(), file=self._stream)
 
     def _lines(self, event: AnyEvent, vertex: Vertex) -> Iterator[str]:
         match event:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from . import flags, image_common
+import click
+
+from . import image_common
 from .confirm import confirmed
 from .context import Context
 from .format import human_size
+from .options import Command
 
 if TYPE_CHECKING:
     from ..image.steps import Kept
@@ -16,14 +19,16 @@ if TYPE_CHECKING:
 FILTERS = ("id", "until")
 
 
-@flags.command(at_most=0)
-@flags.option("-a", "--all", "everything", boolean=True, help="Remove all build cache, not just what no image uses")
-@flags.option("--filter", "filters", multiple=True, help='Provide filter values (e.g. "until=24h")')
-@flags.option("-f", "--force", boolean=True, help="Do not prompt for confirmation")
-def builder_prune(context: Context, everything: bool, filters: tuple[str, ...], force: bool) -> int:
+@click.command(cls=Command, at_most=0, short_help="Remove build cache")
+@click.option("-a", "--all", "everything", is_flag=True, help="Remove all build cache, not just what no image uses")
+@click.option("--filter", "filters", multiple=True, help='Provide filter values (e.g. "until=24h")')
+@click.option("-f", "--force", is_flag=True, help="Do not prompt for confirmation")
+@click.pass_context
+def builder_prune(ctx: click.Context, everything: bool, filters: tuple[str, ...], force: bool) -> int:
     """Remove what builds have kept for later builds: steps whose layers no image has, and cache mounts."""
     from ..build.prune import prune
 
+    context: Context = ctx.obj
     chosen = _Chosen(image_common.parse_filters(filters, FILTERS))
     what = "all build cache" if everything else "all dangling build cache"
     if not force and not confirmed(f"WARNING! This will remove {what}."):
@@ -36,8 +41,8 @@ def builder_prune(context: Context, everything: bool, filters: tuple[str, ...], 
         mounts=not filters,
     )
     if pruned.removed:
-        print("\n".join(["Deleted build cache objects:", *pruned.removed, ""]))
-    print(f"Total reclaimed space: {human_size(pruned.size)}")
+        click.echo("\n".join(["Deleted build cache objects:", *pruned.removed, ""]))
+    click.echo(f"Total reclaimed space: {human_size(pruned.size)}")
     if pruned.problem is not None:
         print(f"rootless: {pruned.problem}", file=sys.stderr)
         return 1

@@ -2,23 +2,24 @@
 with what was typed up to the cursor.
 
 The answer's first line is `words`, `file` or `dir`; after `words` follow the candidates, each with a tab and its help
-if there is one. Nothing slow is imported: a key was pressed, and somebody waits.
+if there is one. click finds out what the cursor stands on (its own scripts are not used, because bash takes a tag's
+colon for the end of a word). Nothing slow is imported: a key was pressed, and somebody waits.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-import msgspec
+import click
+from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
 
 from ..errors import InvalidError, RootlessError
 from ..paths import Paths, locate
-from . import flags
 from .completion_scripts import SCRIPTS
-from .context import Context
+from .options import Command
 from .table import COMMANDS, GROUPS
 
 ARGUMENTS: dict[str, tuple[str, ...]] = {
@@ -93,128 +94,85 @@ STATES: dict[str, frozenset[str]] = {
 """The containers that some commands can do something with."""
 
 
-@flags.command("bash|zsh|fish", at_least=1, at_most=2)
-@flags.argument("words", many=True)
-def completion(_: Context, /, words: tuple[str, ...]) -> None:
+@click.command(cls=Command, at_least=1, at_most=2, short_help="Generate the autocompletion script for a shell")
+@click.argument("words", nargs=-1, metavar="bash|zsh|fish")
+@click.pass_context
+def completion(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Print what makes a shell complete commands, options, and names of containers and images.
 
+    \b
     bash:  source <(rootless completion bash)       in ~/.bashrc
     zsh:   source <(rootless completion zsh)        in ~/.zshrc, after compinit
     fish:  rootless completion fish | source        in ~/.config/fish/config.fish
     """
     if words[0] == "line":
-        print("\n".join(answer(words[-1])))
+        root = ctx.find_root().command
+        click.echo("\n".join(answer(root, words[-1])))
         return
     if words[0] not in SCRIPTS or len(words) > 1:
         raise InvalidError(f"unknown shell: {' '.join(words)}", hint=f"there are: {', '.join(SCRIPTS)}")
-    print(SCRIPTS[words[0]], end="")
+    click.echo(SCRIPTS[words[0]], nl=False)
 
 
-class Item(msgspec.Struct, frozen=True):
-    """A word that may stand at the cursor, or (`kind`: file, dir) that the shell knows better."""
-
-    word: str
-    help: str = ""
-    kind: str = ""
-
-
-def answer(line: str) -> Iterator[str]:
+def answer(root: click.Command, line: str) -> Iterator[str]:
     """What the scripts are told about a line of which the last word is unfinished."""
-    words = _split(line)
+    words = split_arg_string(line)
     if not words or line[-1:].isspace():
         words.append("")
-    items: list[Item] = []
-    with suppress(RootlessError, OSError):
-        items = list(_complete(words[1:-1], words[-1]))
-    kinds = {item.kind for item in items} - {""}
+    items: list[CompletionItem[str]] = []
+    with suppress(click.ClickException, click.exceptions.Exit, RootlessError, OSError):
+        items = ShellComplete(root, {}, "rootless", "").get_completions(words[1:-1], words[-1])
+    kinds = {item.type for item in items} - {"plain"}
     if kinds:
         yield kinds.pop()
         return
     yield "words"
     for item in items:
-        yield f"{item.word}\t{' '.join(item.help.split())}" if item.help else item.word
+        yield f"{item.value}\t{_one_line(item.help)}" if item.help else item.value
 
 
-def _split(line: str) -> list[str]:
-    """The words of a shell's line; the last one as far as it goes, its quotes open perhaps."""
-    import shlex
-
-    lexer = shlex.shlex(line, posix=True)
-    lexer.whitespace_split, lexer.commenters = True, ""
-    words: list[str] = []
-    try:
-        words.extend(lexer)
-    except ValueError:
-        words.append(lexer.token)
-    return words
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
-def _complete(given: list[str], cursor: str) -> Iterable[Item]:
-    """What may stand at the cursor after these words: first of the engine, then of a group, then of a command."""
-    from .main import OPTIONS as GLOBAL
-    from .main import SINGLE, load
-
-    engine = _read(flags.Line(GLOBAL, interspersed=False), given)
-    paths = locate(engine.values.get("root"))
-    if not engine.arguments:
-        known = {name: COMMANDS[name][1] for name in SINGLE} | {name: title for name, (title, _) in GROUPS.items()}
-        return _option(engine, paths, cursor) or _words(known, cursor)
-    group, (name, *rest) = "", engine.arguments
-    if name in GROUPS:
-        group, members = name, GROUPS[name][1]
-        if not rest:
-            return _words({word: COMMANDS[to][1] for word, to in members.items()}, cursor)
-        name, *rest = members.get(rest[0], ""), *rest[1:]
-    if name not in COMMANDS:
-        return []
-    line = _read(load(name).line(), rest)
-    return _option(line, paths, cursor) or _argument(line, name, group, paths, cursor)
+def commands(ctx: click.Context, incomplete: str) -> Iterator[CompletionItem[str]]:
+    """The words of a group, without an import of what they stand for."""
+    if ctx.parent is None:
+        known = {name: text for name, (_, text) in COMMANDS.items() if " " not in name}
+        known |= {name: text for name, (text, _) in GROUPS.items()}
+    else:
+        known = {word: COMMANDS[name][1] for word, name in GROUPS[ctx.info_name or ""][1].items()}
+    for word in sorted(known):
+        if word.startswith(incomplete):
+            yield CompletionItem(word, help=known[word])
 
 
-def _read(line: flags.Line, words: Iterable[str]) -> flags.Line:
-    """As much of the words as can be read: they may not be finished."""
-    for word in words:
-        with suppress(flags.LineError, flags.HelpWanted):
-            line.feed(word)
-    return line
-
-
-def _words(known: Mapping[str, str], cursor: str) -> list[Item]:
-    return [Item(word, known[word]) for word in sorted(known) if word.startswith(cursor)]
-
-
-def _option(line: flags.Line, paths: Paths, cursor: str) -> list[Item]:
-    """An option at the cursor, or its value."""
-    name, equals, value = cursor.partition("=")
-    found = line.waiting or (line.named(name) if equals and not line.ended else None)
-    if found is not None:
-        kind = OPTIONS.get(found.names[-1], "")
-        taken = line.values.get(found.field, ()) if found.multiple else ()
-        return _values(kind, paths, value if line.waiting is None else cursor, taken)
-    if line.ended or not cursor.startswith("-"):
-        return []
-    known: dict[str, str] = {}
-    for each in line.options:
-        if not each.hidden and (each.multiple or each.field not in line.values):
-            known |= {name: each.help for name in (*each.names, each.off) if name}
-    return _words(known | {"--help": "Show what the command does and its options"}, cursor)
-
-
-def _argument(line: flags.Line, name: str, group: str, paths: Paths, cursor: str) -> list[Item]:
-    """The next argument of a command. After the image of `run` stands a command that is found inside."""
-    kinds = ARGUMENTS.get(name, ())
-    if name == "inspect" and group:
-        kinds = (group, "...")
-    position = len(line.arguments)
-    kind = kinds[position] if position < len(kinds) else "..." if "..." in kinds else ""
-    return _values(kinds[-2] if kind == "..." else kind, paths, cursor, line.arguments)
-
-
-def _values(kind: str, paths: Paths, cursor: str, taken: Iterable[str]) -> list[Item]:
+def parameter(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """The values that an option or argument may have here."""
+    kind = OPTIONS.get(param.opts[-1], "") if isinstance(param, click.Option) else _argument(ctx, param)
     if kind in ("file", "dir"):
-        return [Item(cursor, kind=kind)]
-    found = set(_candidates(kind, paths, cursor)).difference(taken)
-    return [Item(word) for word in sorted(found) if word.startswith(cursor)]
+        return [CompletionItem(incomplete, type=kind)]
+    found = _candidates(kind, locate(ctx.find_root().params.get("root")), incomplete)
+    given = ctx.params.get(param.name or "") or ()
+    return [CompletionItem(word) for word in sorted(set(found).difference(given)) if word.startswith(incomplete)]
+
+
+def _argument(ctx: click.Context, param: click.Parameter) -> str:
+    """What the next argument of a command is. Only its first parameter is ours: after the image or the container of
+    `run` and `exec` stands a command that is found inside."""
+    group = ctx.parent.info_name if ctx.parent is not None and ctx.parent.parent is not None else None
+    name = GROUPS[group][1].get(ctx.info_name or "", "") if group in GROUPS else ctx.info_name or ""
+    arguments = [p for p in ctx.command.params if isinstance(p, click.Argument)]
+    if name not in ARGUMENTS or param is not arguments[0]:
+        return ""
+    if name == "inspect" and group is not None:
+        return group
+    kinds = ARGUMENTS[name]
+    given = ctx.params.get(param.name or "")
+    position = len(given) if isinstance(given, tuple) else 0
+    if position < len(kinds) and kinds[position] != "...":
+        return kinds[position]
+    return kinds[-2] if kinds[-1] == "..." else ""
 
 
 def _candidates(kind: str, paths: Paths, incomplete: str) -> Iterable[str]:

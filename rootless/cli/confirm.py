@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 
 def confirmed(warning: str) -> bool:
     """Whether standard input says yes to what the warning tells. Its end says no."""
-    print(warning)
-    print("Are you sure you want to continue? [y/N] ", end="", flush=True)
+    click.echo(warning)
+    click.echo("Are you sure you want to continue? [y/N] ", nl=False)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -6,63 +6,64 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import click
+
 from ..container import signals, sizes
 from ..container.health import Check
 from ..container.record import Ulimit
 from ..container.spec import Options
 from ..errors import RootlessError, UsageError
-from . import flags
 from .env_options import environment, labels
-from .flags import invalid
 from .log_options import LOG_OPTIONS, read_log_options
 from .mount_options import MOUNT_OPTIONS, read_mounts
 from .namespace_options import namespace_options, read_namespaces
 from .network_options import network_options, read_network
+from .options import invalid
 from .storage_options import read_storage, storage_option
 
 _OPTIONS = (
-    flags.option("--name", default="", help="Assign a name to the container"),
-    flags.option("--rm", "auto_remove", boolean=True, help="Remove the container and its files when it exits"),
-    flags.option("--cidfile", default="", metavar="FILE", help="Write the container ID to the file"),
-    flags.option("-a", "--attach", multiple=True, metavar="LIST", help="Attach to STDIN, STDOUT or STDERR"),
-    flags.option("-i", "--interactive", boolean=True, help="Keep STDIN open even if not attached"),
-    flags.option("-t", "--tty", boolean=True, help="Allocate a pseudo-TTY"),
-    flags.option("-e", "--env", multiple=True, metavar="LIST", help="Set environment variables"),
-    flags.option("--env-file", multiple=True, metavar="FILE", help="Read in a file of environment variables"),
-    flags.option("-w", "--workdir", default="", metavar="DIR", help="Working directory inside the container"),
-    flags.option("-u", "--user", default="", metavar="USER", help="Username or UID (format: <name|uid>[:<group|gid>])"),
-    flags.option("--group-add", multiple=True, metavar="LIST", help="Add additional groups to join"),
-    flags.option("--entrypoint", metavar="PATH", help="Overwrite the default ENTRYPOINT of the image"),
-    flags.option("-h", "--hostname", default="", metavar="NAME", help="Container host name"),
-    flags.option("--domainname", default="", metavar="NAME", help="Container NIS domain name"),
-    flags.option("-l", "--label", multiple=True, metavar="LIST", help="Set meta data on a container"),
-    flags.option("--label-file", multiple=True, metavar="FILE", help="Read in a line delimited file of labels"),
-    flags.option("--health-cmd", metavar="STRING", help="Command to run to check health"),
-    flags.option(
+    click.option("--name", default="", help="Assign a name to the container"),
+    click.option("--rm", "auto_remove", is_flag=True, help="Remove the container and its files when it exits"),
+    click.option("--cidfile", default="", metavar="FILE", help="Write the container ID to the file"),
+    click.option("-a", "--attach", multiple=True, metavar="LIST", help="Attach to STDIN, STDOUT or STDERR"),
+    click.option("-i", "--interactive", is_flag=True, help="Keep STDIN open even if not attached"),
+    click.option("-t", "--tty", is_flag=True, help="Allocate a pseudo-TTY"),
+    click.option("-e", "--env", multiple=True, metavar="LIST", help="Set environment variables"),
+    click.option("--env-file", multiple=True, metavar="FILE", help="Read in a file of environment variables"),
+    click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory inside the container"),
+    click.option("-u", "--user", default="", metavar="USER", help="Username or UID (format: <name|uid>[:<group|gid>])"),
+    click.option("--group-add", multiple=True, metavar="LIST", help="Add additional groups to join"),
+    click.option("--entrypoint", metavar="PATH", help="Overwrite the default ENTRYPOINT of the image"),
+    click.option("-h", "--hostname", default="", metavar="NAME", help="Container host name"),
+    click.option("--domainname", default="", metavar="NAME", help="Container NIS domain name"),
+    click.option("-l", "--label", multiple=True, metavar="LIST", help="Set meta data on a container"),
+    click.option("--label-file", multiple=True, metavar="FILE", help="Read in a line delimited file of labels"),
+    click.option("--health-cmd", metavar="STRING", help="Command to run to check health"),
+    click.option(
         "--health-interval", metavar="DURATION", help="Time between running the check (ms|s|m|h) (default 30s)"
     ),
-    flags.option("--health-retries", integer=True, help="Consecutive failures needed to report unhealthy"),
-    flags.option("--health-start-interval", metavar="DURATION", help="Time between checks during the start period"),
-    flags.option(
+    click.option("--health-retries", type=int, metavar="INT", help="Consecutive failures needed to report unhealthy"),
+    click.option("--health-start-interval", metavar="DURATION", help="Time between checks during the start period"),
+    click.option(
         "--health-start-period", metavar="DURATION", help="Start period to initialize before counting failures"
     ),
-    flags.option("--health-timeout", metavar="DURATION", help="Maximum time to allow one check to run (default 30s)"),
-    flags.option("--no-healthcheck", boolean=True, help="Disable any container-specified HEALTHCHECK"),
-    flags.option("--restart", default="no", metavar="STRING", help="Restart policy to apply when a container exits"),
+    click.option("--health-timeout", metavar="DURATION", help="Maximum time to allow one check to run (default 30s)"),
+    click.option("--no-healthcheck", is_flag=True, help="Disable any container-specified HEALTHCHECK"),
+    click.option("--restart", default="no", metavar="STRING", help="Restart policy to apply when a container exits"),
     *LOG_OPTIONS,
     storage_option,
-    flags.option("--stop-signal", default="", metavar="STRING", help="Signal to stop the container"),
-    flags.option("--stop-timeout", default=10, integer=True, help="Timeout (in seconds) to stop a container"),
-    flags.option("--init", boolean=True, help="Run an init that forwards signals and reaps processes"),
-    flags.option("--read-only", boolean=True, help="Mount the container's root filesystem as read only"),
+    click.option("--stop-signal", default="", metavar="STRING", help="Signal to stop the container"),
+    click.option("--stop-timeout", default=10, metavar="INT", help="Timeout (in seconds) to stop a container"),
+    click.option("--init", is_flag=True, help="Run an init that forwards signals and reaps processes"),
+    click.option("--read-only", is_flag=True, help="Mount the container's root filesystem as read only"),
     *MOUNT_OPTIONS,
-    flags.option("--shm-size", default="64m", metavar="BYTES", help="Size of /dev/shm"),
-    flags.option("--cgroup-parent", default="", metavar="STRING", help="Optional parent cgroup for the container"),
-    flags.option("--ulimit", multiple=True, metavar="LIST", help="Ulimit options"),
-    flags.option("--cap-add", multiple=True, metavar="LIST", help="Add Linux capabilities"),
-    flags.option("--cap-drop", multiple=True, metavar="LIST", help="Drop Linux capabilities"),
-    flags.option("--privileged", boolean=True, help="Give extended privileges to this container"),
-    flags.option("--security-opt", multiple=True, metavar="LIST", help="Security Options"),
+    click.option("--shm-size", default="64m", metavar="BYTES", help="Size of /dev/shm"),
+    click.option("--cgroup-parent", default="", metavar="STRING", help="Optional parent cgroup for the container"),
+    click.option("--ulimit", multiple=True, metavar="LIST", help="Ulimit options"),
+    click.option("--cap-add", multiple=True, metavar="LIST", help="Add Linux capabilities"),
+    click.option("--cap-drop", multiple=True, metavar="LIST", help="Drop Linux capabilities"),
+    click.option("--privileged", is_flag=True, help="Give extended privileges to this container"),
+    click.option("--security-opt", multiple=True, metavar="LIST", help="Security Options"),
 )
 
 DEFAULT_SHM_SIZE = 64 << 20

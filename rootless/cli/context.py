@@ -22,8 +22,6 @@ class Context(msgspec.Struct, frozen=True, dict=True):
     root: str | None = None
     driver: str = "auto"
     debug: bool = False
-    group: str = ""
-    """The group that the command was called through: `container` of `rootless container ls`."""
 
     @cached_property
     def paths(self) -> Paths:

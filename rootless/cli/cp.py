@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from ..errors import RootlessError
-from . import flags
 from .context import Context
+from .options import Command
 
 
-@flags.command("CONTAINER:SRC_PATH DEST_PATH|-\nSRC_PATH|- CONTAINER:DEST_PATH", at_least=2, at_most=2)
-@flags.option("-a", "--archive", boolean=True, help="Archive mode (copy all uid/gid information)")
-@flags.option("-L", "--follow-link", boolean=True, help="Always follow symbol link in SRC_PATH")
-@flags.option("-q", "--quiet", boolean=True, help="Suppress the line that tells what was copied")
-@flags.argument("arguments", many=True)
-def cp(context: Context, arguments: tuple[str, ...], archive: bool, follow_link: bool, quiet: bool) -> None:
+@click.command(
+    cls=Command, at_least=2, at_most=2, short_help="Copy files/folders between a container and the local filesystem"
+)
+@click.option("-a", "--archive", is_flag=True, help="Archive mode (copy all uid/gid information)")
+@click.option("-L", "--follow-link", is_flag=True, help="Always follow symbol link in SRC_PATH")
+@click.option("-q", "--quiet", is_flag=True, help="Suppress the line that tells what was copied")
+@click.argument("arguments", nargs=-1, metavar="CONTAINER:SRC_PATH DEST_PATH|- | SRC_PATH|- CONTAINER:DEST_PATH")
+@click.pass_context
+def cp(ctx: click.Context, arguments: tuple[str, ...], archive: bool, follow_link: bool, quiet: bool) -> None:
     """Copy files or directories from a container to the host or the other way; the container may be stopped.
 
     `-` as source is a tar archive on standard input, as destination one on standard output.
     """
     from ..container import copy
 
+    context: Context = ctx.obj
     given, wanted = arguments
     source, destination = _split(given), _split(wanted)
     _check(source, destination)

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import click
+
 from ..container import sizes
 from ..container.record import DeviceLimit
 from ..errors import UsageError
-from . import flags
-from .flags import invalid
+from .options import invalid
 
 _RATES = {
     "device_read_bps": ("rbps", "Limit read rate (bytes per second) from a device"),
@@ -24,9 +25,9 @@ _WEIGHT = "blkio_weight_device"
 def disk_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command with all of them."""
     for name, (_, text) in _RATES.items():
-        function = flags.option(_flag(name), multiple=True, metavar="LIST", help=text)(function)
+        function = click.option(_flag(name), multiple=True, metavar="LIST", help=text)(function)
     text = "Block IO weight (relative device weight)"
-    return flags.option(_flag(_WEIGHT), multiple=True, metavar="LIST", help=text)(function)
+    return click.option(_flag(_WEIGHT), multiple=True, metavar="LIST", help=text)(function)
 
 
 def _flag(name: str) -> str:

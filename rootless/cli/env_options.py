@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import NotFoundError, UsageError
-from .flags import invalid
+from .options import invalid
 
 
 def environment(items: Iterable[str], files: Iterable[str]) -> Iterator[str]:

@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import click
 import msgspec
 
 from ..errors import UsageError
 from ..events import Event, file
 from ..paths import Paths
-from . import flags
 from .context import Context
 from .moments import moment
+from .options import Command
 
 POLL = 0.1
 """Seconds between two looks at the file."""
@@ -22,15 +23,17 @@ POLL = 0.1
 FILTERS = ("container", "event", "image", "label", "network", "type", "volume")
 
 
-@flags.command(at_most=0)
-@flags.option(
+@click.command(cls=Command, at_most=0, short_help="Get real time events from the engine")
+@click.option(
     "-f", "--filter", "filters", multiple=True, metavar="FILTER", help="Filter output based on conditions provided"
 )
-@flags.option("--format", "form", default="", metavar="STRING", help="Format output using a custom template")
-@flags.option("--since", default="", metavar="STRING", help="Show all events created since timestamp")
-@flags.option("--until", default="", metavar="STRING", help="Stream events until this timestamp")
-def events(context: Context, /, filters: tuple[str, ...], form: str, since: str, until: str) -> None:
+@click.option("--format", "form", default="", metavar="STRING", help="Format output using a custom template")
+@click.option("--since", default="", metavar="STRING", help="Show all events created since timestamp")
+@click.option("--until", default="", metavar="STRING", help="Stream events until this timestamp")
+@click.pass_context
+def events(ctx: click.Context, /, filters: tuple[str, ...], form: str, since: str, until: str) -> None:
     """Show what happens to containers and images as it happens, until it is interrupted or --until is reached."""
+    context: Context = ctx.obj
     wanted = [_filter(text) for text in filters]
     begin = moment(since, "--since") if since else time.time_ns()
     end = moment(until, "--until") if until else None

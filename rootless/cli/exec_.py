@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from . import flags, streams
+import click
+
+from . import streams
 from .context import Context
 from .env_options import environment
+from .options import Command
 
 
-@flags.command(
-    "CONTAINER COMMAND [ARG...]",
+@click.command(
+    "exec",
+    cls=Command,
     at_least=2,
     interspersed=False,
     passes_code=True,
+    short_help="Execute a command in a running container",
 )
-@flags.option("-d", "--detach", boolean=True, help="Detached mode: run command in the background")
-@flags.option("-e", "--env", multiple=True, metavar="LIST", help="Set environment variables")
-@flags.option("--env-file", multiple=True, metavar="FILE", help="Read in a file of environment variables")
-@flags.option("-i", "--interactive", boolean=True, help="Keep STDIN open even if not attached")
-@flags.option("--privileged", boolean=True, help="Give extended privileges to the command")
-@flags.option("-t", "--tty", boolean=True, help="Allocate a pseudo-TTY")
-@flags.option("-u", "--user", default="", metavar="USER", help="Username or UID (format: <name|uid>[:<group|gid>])")
-@flags.option("-w", "--workdir", default="", metavar="DIR", help="Working directory inside the container")
+@click.option("-d", "--detach", is_flag=True, help="Detached mode: run command in the background")
+@click.option("-e", "--env", multiple=True, metavar="LIST", help="Set environment variables")
+@click.option("--env-file", multiple=True, metavar="FILE", help="Read in a file of environment variables")
+@click.option("-i", "--interactive", is_flag=True, help="Keep STDIN open even if not attached")
+@click.option("--privileged", is_flag=True, help="Give extended privileges to the command")
+@click.option("-t", "--tty", is_flag=True, help="Allocate a pseudo-TTY")
+@click.option("-u", "--user", default="", metavar="USER", help="Username or UID (format: <name|uid>[:<group|gid>])")
+@click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory inside the container")
 @streams.detach_keys_option
-@flags.argument("container")
-@flags.argument("command", many=True)
+@click.argument("container", required=False)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
 def exec_(
-    context: Context,
+    ctx: click.Context,
     /,
     container: str,
     command: tuple[str, ...],
@@ -45,6 +51,7 @@ def exec_(
     from ..runtime.attach import Detached
     from ..runtime.forwarding import Signals
 
+    context: Context = ctx.obj
     streams.parse_keys(detach_keys)
     if not detach:
         streams.require_terminal(tty=tty, interactive=interactive)

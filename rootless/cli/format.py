@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
+import click
+
 from .template import Template
 
 T = TypeVar("T")
@@ -48,7 +50,7 @@ def print_rows(rows: Iterable[T], fields: Mapping[str, Field[T]], form: str, tab
     """
     text = listing(rows, fields, form, table)
     if text:
-        print(text, end="")
+        click.echo(text, nl=False)
 
 
 def listing(rows: Iterable[T], fields: Mapping[str, Field[T]], form: str, table: str) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import click
+
 from ..image import manifests, spec
-from . import flags
 from .context import Context
 from .format import Field, ago, ellipsis, human_size, print_rows, printable
+from .options import Command
 from .registry_options import one_platform_option, parse_platform
 
 if TYPE_CHECKING:
@@ -56,19 +58,19 @@ FIELDS = {
 }
 
 
-@flags.command("IMAGE", at_least=1, at_most=1)
-@flags.option("--format", "form", default="table", metavar="STRING", help="Format output using a custom template")
-@flags.option(
-    "-H", "--human", off="--no-human", boolean=True, default=True, help="Print sizes and dates in human readable format"
-)
-@flags.option("--no-trunc", boolean=True, help="Don't truncate output")
+@click.command(cls=Command, at_least=1, at_most=1, short_help="Show the history of an image")
+@click.option("--format", "form", default="table", metavar="STRING", help="Format output using a custom template")
+@click.option("-H", "--human/--no-human", default=True, help="Print sizes and dates in human readable format")
+@click.option("--no-trunc", is_flag=True, help="Don't truncate output")
 @one_platform_option
-@flags.option("-q", "--quiet", boolean=True, help="Only show image IDs")
-@flags.argument("images", many=True)
+@click.option("-q", "--quiet", is_flag=True, help="Only show image IDs")
+@click.argument("images", nargs=-1, metavar="IMAGE")
+@click.pass_context
 def history(
-    context: Context, images: tuple[str, ...], form: str, human: bool, no_trunc: bool, platform: str, quiet: bool
+    ctx: click.Context, images: tuple[str, ...], form: str, human: bool, no_trunc: bool, platform: str, quiet: bool
 ) -> None:
     """Show how an IMAGE came to be, the last step first."""
+    context: Context = ctx.obj
     store = context.images
     made_for = parse_platform(platform)
     image = store.resolve(images[0])

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from . import flags, image_common
+import click
+
+from . import image_common
 from .confirm import confirmed
 from .context import Context
 from .format import human_size
+from .options import Command
 
 if TYPE_CHECKING:
     from ..image.store import Image
@@ -17,14 +20,16 @@ if TYPE_CHECKING:
 FILTERS = ("label", "label!", "until")
 
 
-@flags.command(at_most=0)
-@flags.option("-a", "--all", "everything", boolean=True, help="Remove all unused images, not just dangling ones")
-@flags.option("--filter", "filters", multiple=True, help='Provide filter values (e.g. "until=<timestamp>")')
-@flags.option("-f", "--force", boolean=True, help="Do not prompt for confirmation")
-def image_prune(context: Context, everything: bool, filters: tuple[str, ...], force: bool) -> None:
+@click.command(cls=Command, at_most=0, short_help="Remove unused images")
+@click.option("-a", "--all", "everything", is_flag=True, help="Remove all unused images, not just dangling ones")
+@click.option("--filter", "filters", multiple=True, help='Provide filter values (e.g. "until=<timestamp>")')
+@click.option("-f", "--force", is_flag=True, help="Do not prompt for confirmation")
+@click.pass_context
+def image_prune(ctx: click.Context, everything: bool, filters: tuple[str, ...], force: bool) -> None:
     """Remove images that no container uses, and what interrupted commands left in the store."""
     from ..image.remove import prune
 
+    context: Context = ctx.obj
     chosen: Callable[[Image], bool] = Chosen(everything, image_common.parse_filters(filters, FILTERS))
     what = "images without at least one container associated to them" if everything else "dangling images"
     if not force and not confirmed(f"WARNING! This will remove all {what}."):
@@ -33,8 +38,8 @@ def image_prune(context: Context, everything: bool, filters: tuple[str, ...], fo
     removed = prune(context.images, chosen, lambda: image_common.uses(context), image_common.layers(context))
     lines = [f"untagged: {name}" for name in removed.untagged] + [f"deleted: {digest}" for digest in removed.deleted]
     if lines:
-        print("\n".join(["Deleted Images:", *lines, ""]))
-    print(f"Total reclaimed space: {human_size(removed.size)}")
+        click.echo("\n".join(["Deleted Images:", *lines, ""]))
+    click.echo(f"Total reclaimed space: {human_size(removed.size)}")
 
 
 class Chosen:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import click
+
 from ..errors import RootlessError
-from . import flags
 from .context import Context
 from .format import Field, ago, human_size, local_time, print_rows
 from .image_common import matches_labels, matches_reference, parse_bool, parse_filters, parse_until
+from .options import Command
 
 if TYPE_CHECKING:
     from ..image.reference import Reference
@@ -64,17 +66,18 @@ FIELDS = {
 """What `--format` may name, by Docker's names."""
 
 
-@flags.command("[REPOSITORY[:TAG]]", at_most=1)
-@flags.option("-a", "--all", "_everything", boolean=True, help="Show all images (there are no intermediate ones)")
-@flags.option("--digests", boolean=True, help="Show digests")
-@flags.option("-f", "--filter", "filters", multiple=True, help="Filter output based on conditions provided")
-@flags.option("--format", "form", default="table", metavar="STRING", help="Format output using a custom template")
-@flags.option("--no-trunc", boolean=True, help="Don't truncate output")
-@flags.option("-q", "--quiet", boolean=True, help="Only show image IDs")
-@flags.option("--tree", "as_tree", boolean=True, help="List each image with its platforms, as a tree; U: in use")
-@flags.argument("repositories", many=True)
+@click.command(cls=Command, at_most=1, short_help="List images")
+@click.option("-a", "--all", "_everything", is_flag=True, help="Show all images (there are no intermediate ones)")
+@click.option("--digests", is_flag=True, help="Show digests")
+@click.option("-f", "--filter", "filters", multiple=True, help="Filter output based on conditions provided")
+@click.option("--format", "form", default="table", metavar="STRING", help="Format output using a custom template")
+@click.option("--no-trunc", is_flag=True, help="Don't truncate output")
+@click.option("-q", "--quiet", is_flag=True, help="Only show image IDs")
+@click.option("--tree", "as_tree", is_flag=True, help="List each image with its platforms, as a tree; U: in use")
+@click.argument("repositories", nargs=-1, metavar="[REPOSITORY[:TAG]]")
+@click.pass_context
 def images(
-    context: Context,
+    ctx: click.Context,
     repositories: tuple[str, ...],
     _everything: bool,
     digests: bool,
@@ -85,6 +88,7 @@ def images(
     as_tree: bool,
 ) -> None:
     """List images, or those of a REPOSITORY."""
+    context: Context = ctx.obj
     if as_tree:
         _refuse_with_tree({"--digests": digests, "--format": form != "table", "--no-trunc": no_trunc, "--quiet": quiet})
     wanted = parse_filters(filters, FILTERS)
@@ -96,7 +100,7 @@ def images(
     if as_tree:
         from .images_tree import tree
 
-        print(tree(context, [image for image in found if chosen(image)]), end="")
+        click.echo(tree(context, [image for image in found if chosen(image)]), nl=False)
         return
     with_digests = digests or "{{.Digest}}" in form
     rows = [row for image in found if chosen(image) for row in _rows(store, image, chosen, no_trunc, with_digests)]

@@ -7,26 +7,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+import click
+
 from ..errors import InvalidError, NotFoundError, RootlessError
 from ..image import reference, spec
-from . import flags, image_common
+from . import image_common
 from .context import Context
+from .options import Command
 
 if TYPE_CHECKING:
     from ..paths import Paths
 
 
-@flags.command("FILE|URL|- [REPOSITORY[:TAG]]", at_least=1, at_most=2)
-@flags.option("-c", "--change", "changes", multiple=True, help="Apply Dockerfile instruction to the created image")
-@flags.option("-m", "--message", default="", help="Set commit message for imported image")
-@flags.option("--platform", default="", metavar="OS/ARCH", help="Set platform of the image")
-@flags.argument("arguments", many=True)
+@click.command(cls=Command, at_least=1, at_most=2, short_help="Import the contents from a tarball to create an image")
+@click.option("-c", "--change", "changes", multiple=True, help="Apply Dockerfile instruction to the created image")
+@click.option("-m", "--message", default="", help="Set commit message for imported image")
+@click.option("--platform", default="", metavar="OS/ARCH", help="Set platform of the image")
+@click.argument("arguments", nargs=-1, metavar="FILE|URL|- [REPOSITORY[:TAG]]")
+@click.pass_context
 def import_(
-    context: Context, arguments: tuple[str, ...], changes: tuple[str, ...], message: str, platform: str
+    ctx: click.Context, arguments: tuple[str, ...], changes: tuple[str, ...], message: str, platform: str
 ) -> None:
     """Make an image of a root filesystem's archive: tar, plain or compressed with gzip, zstd, xz or bzip2."""
     from ..image import archive
 
+    context: Context = ctx.obj
     source, name = (*arguments, "")[:2]
     wanted = _name(name) if name else None
     made_for = spec.parse_platform(platform) if platform else None
@@ -42,7 +47,7 @@ def import_(
             platform=made_for,
         )
     context.images.emit("import", image.id)
-    print(image.id)
+    click.echo(image.id)
 
 
 def _name(text: str) -> reference.Reference:

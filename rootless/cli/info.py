@@ -6,20 +6,24 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import click
+
 from .. import __version__
-from . import flags
 from .context import Context
+from .options import Command
 from .template import Template
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-@flags.command(at_most=0)
-@flags.option("-f", "--format", "form", default="", metavar="STRING", help="Format output using a custom template")
-def info(context: Context, form: str) -> None:
+@click.command(cls=Command, at_most=0, short_help="Display system-wide information")
+@click.option("-f", "--format", "form", default="", metavar="STRING", help="Format output using a custom template")
+@click.pass_context
+def info(ctx: click.Context, form: str) -> None:
     """Show what there is, which storage driver is used and why, whose ids containers have, and where things lie."""
     from ..container.info import system_info
 
+    context: Context = ctx.obj
     facts = system_info(context.engine)
     facts["ClientInfo"] = {"Version": __version__, "Debug": context.debug}
     if form:

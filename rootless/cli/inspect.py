@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
+import click
 import msgspec
 
 from ..errors import InvalidError, NotFoundError, RootlessError, UsageError
-from . import flags
 from .context import Context
+from .options import Command
 from .registry_options import one_platform_option, parse_platform
 
 
-@flags.command("NAME|ID [NAME|ID...]", at_least=1)
-@flags.option("-f", "--format", "form", default="json", metavar="STRING", help="Format output using a template")
-@flags.option(
+@click.command(cls=Command, at_least=1, short_help="Return low-level information on containers and images")
+@click.option("-f", "--format", "form", default="json", metavar="STRING", help="Format output using a template")
+@click.option(
     "--type",
     "kind",
     default="",
@@ -25,23 +26,25 @@ from .registry_options import one_platform_option, parse_platform
     help="Only inspect objects of this type: container, image, network, volume",
 )
 @one_platform_option
-@flags.option("-s", "--size", "sized", boolean=True, help="Display total file sizes if the type is container")
-@flags.argument("names", many=True)
-def inspect(context: Context, /, names: tuple[str, ...], form: str, kind: str, platform: str, sized: bool) -> int:
+@click.option("-s", "--size", "sized", is_flag=True, help="Display total file sizes if the type is container")
+@click.argument("names", nargs=-1)
+@click.pass_context
+def inspect(ctx: click.Context, /, names: tuple[str, ...], form: str, kind: str, platform: str, sized: bool) -> int:
     """Show everything that is known of each of NAMES: containers, or else images, networks, volumes."""
     # The group before the command says the type as well: `rootless image inspect x` never means a container.
-    wanted = kind or (context.group if context.group in ("container", "image") else "")
+    group = ctx.parent.info_name if ctx.parent is not None else None
+    wanted = kind or (group if group in ("container", "image") else "")
     if wanted and wanted not in FINDERS:
-        raise UsageError(f'"{wanted}" is not a valid value for --type', hint=f"there are: {', '.join(FINDERS)}")
+        raise click.BadParameter(f'"{wanted}" is not a valid value for --type; there are: {", ".join(FINDERS)}', ctx)
     if platform:
         if wanted != "image":
             raise UsageError("--platform is about images", hint="use it with `rootless image inspect`")
-        _require(context, names, platform)
+        _require(ctx.obj, names, platform)
     finders = FINDERS | ({"container": _sized_container} if sized else {})
     documents: list[dict[str, Any]] = []
     missing = []
     for name in names:
-        document = _find(context, name, [finders[wanted]] if wanted else finders.values())
+        document = _find(ctx.obj, name, [finders[wanted]] if wanted else finders.values())
         if document is None:
             missing.append(name)
         else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import click
+
 from ..container.record import LogConfig
 from ..runtime.logs import JSON_FILE, check_options
-from . import flags
 
 LOG_OPTIONS = (
-    flags.option("--log-driver", default=JSON_FILE, metavar="STRING", help="Logging driver for the container"),
-    flags.option("--log-opt", multiple=True, metavar="LIST", help="Log driver options"),
+    click.option("--log-driver", default=JSON_FILE, metavar="STRING", help="Logging driver for the container"),
+    click.option("--log-opt", multiple=True, metavar="LIST", help="Log driver options"),
 )
 """The decorators, to be laid around a command that takes `log_driver` and `log_opt`."""
 

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from ..errors import InvalidError, RootlessError
-from . import flags
-from .context import Context
+from .options import Command
 from .registry_options import registry_options
 
 HUB = "docker.io"
 
 
-@flags.command("[SERVER]", at_most=1)
-@flags.option("-u", "--username", default="", metavar="STRING", help="Username")
-@flags.option("-p", "--password", default="", metavar="STRING", help="Password or access token")
-@flags.option("--password-stdin", boolean=True, help="Take the password from standard input")
+@click.command(cls=Command, at_most=1, short_help="Authenticate to a registry")
+@click.option("-u", "--username", default="", metavar="STRING", help="Username")
+@click.option("-p", "--password", default="", metavar="STRING", help="Password or access token")
+@click.option("--password-stdin", is_flag=True, help="Take the password from standard input")
 @registry_options
-@flags.argument("server")
+@click.argument("server", required=False)
 def login(
-    _: Context,
-    /,
-    server: str | None,
-    username: str,
-    password: str,
-    password_stdin: bool,
-    tls_verify: bool | None,
-    authfile: str,
+    server: str | None, username: str, password: str, password_stdin: bool, tls_verify: bool | None, authfile: str
 ) -> None:
     """Authenticate to SERVER, docker.io by default, and remember it for pull and push."""
     from ..registry import login as registry
@@ -40,28 +34,28 @@ def login(
             "rootless: warning: --password shows it to everybody on this machine: use --password-stdin", file=sys.stderr
         )
     if not username and not password and _still_good(host, tls_verify, authfile):
-        print("Login Succeeded", flush=True)
+        click.echo("Login Succeeded")
         return
     if not username or not password:
         username, password = _ask(username, password)
     where = registry.login(host, Credentials(username, password), verify=tls_verify, authfile=authfile)
     if "/" in where:
         print(f"rootless: warning: the password is stored unencrypted in {where}", file=sys.stderr)
-    print("Login Succeeded", flush=True)
+    click.echo("Login Succeeded")
 
 
-@flags.command("[SERVER]", at_most=1)
-@flags.option("--authfile", default="", metavar="FILE", help="Path of the authentication file")
-@flags.argument("server")
-def logout(_: Context, /, server: str | None, authfile: str) -> None:
+@click.command(cls=Command, at_most=1, short_help="Log out from a registry")
+@click.option("--authfile", default="", metavar="FILE", help="Path of the authentication file")
+@click.argument("server", required=False)
+def logout(server: str | None, authfile: str) -> None:
     """Forget what `login` remembers of SERVER, docker.io by default."""
     from ..registry import credentials
 
     host = _host(server)
     if credentials.erase(host, authfile=authfile):
-        print(f"Removing login credentials for {host}", flush=True)
+        click.echo(f"Removing login credentials for {host}")
     else:
-        print(f"Not logged in to {host}", flush=True)
+        click.echo(f"Not logged in to {host}")
     if credentials.find(host, authfile=authfile) is not None:
         print(
             f"rootless: warning: another tool's login to {host} stands in another file and is still used",
@@ -81,7 +75,7 @@ def _still_good(host: str, verify: bool | None, authfile: str) -> bool:
         return False
     if user is None:
         return False
-    print("Authenticating with existing credentials..." + f" [Username: {user}]" * bool(user), flush=True)
+    click.echo("Authenticating with existing credentials..." + f" [Username: {user}]" * bool(user))
     return True
 
 
@@ -107,9 +101,5 @@ def _from_stdin(username: str, password: str) -> str:
 def _ask(username: str, password: str) -> tuple[str, str]:
     if not sys.stdin.isatty():
         raise RootlessError("cannot perform an interactive login from a non TTY device", hint="use --password-stdin")
-    import getpass
-
-    try:
-        return username or input("Username: "), password or getpass.getpass("Password: ")
-    except EOFError:
-        raise RootlessError("no username and password were given") from None
+    username = username or click.prompt("Username")
+    return username, password or click.prompt("Password", hide_input=True)

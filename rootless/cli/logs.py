@@ -6,6 +6,8 @@ import re
 import sys
 from collections.abc import Iterable
 
+import click
+
 from ..container.container import Container
 from ..container.state import ALIVE, Status
 from ..errors import ConflictError, UnavailableError
@@ -13,34 +15,34 @@ from ..kernel.output import write_all
 from ..runtime.changes import Changes
 from ..runtime.log_reader import LogReader, Part
 from ..runtime.logs import NONE, STREAMS, Entry
-from . import flags
 from .context import Context
-from .flags import invalid
 from .moments import moment
+from .options import Command, invalid
 
 _FLUSH = 1 << 16
 _DESCRIPTORS = {name: number for number, name in STREAMS.items()}
 
 
-@flags.command("CONTAINER", at_least=1, at_most=1)
-@flags.option("--egress", boolean=True, help="Show what a container with --egress has tried to reach")
-@flags.option("--details", boolean=True, help="Show extra details provided to logs")
-@flags.option("-f", "--follow", boolean=True, help="Follow log output")
-@flags.option(
+@click.command(cls=Command, at_least=1, at_most=1, short_help="Fetch the logs of a container")
+@click.option("--egress", is_flag=True, help="Show what a container with --egress has tried to reach")
+@click.option("--details", is_flag=True, help="Show extra details provided to logs")
+@click.option("-f", "--follow", is_flag=True, help="Follow log output")
+@click.option(
     "--since",
     metavar="STRING",
     help='Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)',
 )
-@flags.option("-n", "--tail", default="all", metavar="STRING", help="Number of lines to show from the end of the logs")
-@flags.option("-t", "--timestamps", boolean=True, help="Show timestamps")
-@flags.option(
+@click.option("-n", "--tail", default="all", metavar="STRING", help="Number of lines to show from the end of the logs")
+@click.option("-t", "--timestamps", is_flag=True, help="Show timestamps")
+@click.option(
     "--until",
     metavar="STRING",
     help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)',
 )
-@flags.argument("container", many=True)
+@click.argument("container", nargs=-1)
+@click.pass_context
 def logs(
-    context: Context,
+    ctx: click.Context,
     /,
     container: tuple[str, ...],
     details: bool,
@@ -55,6 +57,7 @@ def logs(
 
     With --egress, what it has tried to reach outside, and what became of it.
     """
+    context: Context = ctx.obj
     part = Part(
         _tail(tail),
         moment(since, "--since") if since else None,

@@ -2,48 +2,100 @@
 a line of text and an exit code.
 
 Words and codes are the Docker CLI's: an unknown option ends with 125, an unknown command and a wrong number of
-arguments with 1, other failures with 1, the engine's in `run` with 125 (flags.py has the codes of each command).
+arguments with 1, other failures with 1, the engine's in `run` with 125 (options.py has the codes of each command).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import NoReturn
+
+import click
 
 from .. import __version__
 from ..errors import Interrupted, RootlessError
-from . import flags
 from .context import Context
+from .options import Command, Group, describe
 from .table import COMMANDS, GROUPS
 
-OPTIONS = (
-    flags.Option(("-D", "--debug"), "debug", help="Show the plan and tracebacks", boolean=True, default=False),
-    flags.Option(("--root",), "root", help="Where images and containers are kept [$ROOTLESS_ROOT]", metavar="DIR"),
-    flags.Option(
-        ("--storage-driver",),
-        "storage_driver",
-        help="overlay, cow, fuse-overlayfs, or auto",
-        default="auto",
-        metavar="NAME",
-        envvar="ROOTLESS_STORAGE_DRIVER",
-    ),
-    flags.Option(("-v", "--version"), "version", help="Print version information and quit", boolean=True),
-)
-"""Those before the command."""
 
-SINGLE = {name for name in COMMANDS if " " not in name}
-"""The commands that are called by a word of their own, without a group."""
+class _Rootless(Group):
+    """The table as a click group."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except RootlessError as problem:
+            if ctx.obj is not None and ctx.obj.debug:
+                import traceback
+
+                traceback.print_exception(problem)
+            raise
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_single_words() | GROUPS.keys())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _single_words():
+            return load(cmd_name)
+        if cmd_name in GROUPS:
+            return _Family(cmd_name)
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Management Commands"):
+            formatter.write_dl([(name, text) for name, (text, _) in sorted(GROUPS.items())])
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(_single_words())])
 
 
-def load(command: str) -> flags.Command:
-    """Import a command's module and give the command."""
+def _single_words() -> set[str]:
+    return {name for name in COMMANDS if " " not in name}
+
+
+class _Family(Group):
+    """`rootless container ...` and its like: the same commands under Docker's longer names."""
+
+    def __init__(self, name: str) -> None:
+        self.text, self.members = GROUPS[name]
+        super().__init__(name, help=self.text)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.members)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return load(self.members[cmd_name]) if cmd_name in self.members else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(word, COMMANDS[command][1]) for word, command in sorted(self.members.items())])
+
+
+def load(command: str) -> Command:
+    """Import a command's module and give its click command."""
     module, _, attribute = COMMANDS[command][0].partition(":")
-    found: flags.Command = getattr(import_module(module), attribute)
+    found: Command = getattr(import_module(module), attribute)
     return found
+
+
+@click.group(cls=_Rootless)
+@click.option("--root", metavar="DIR", help="Where images and containers are kept [$ROOTLESS_ROOT]")
+@click.option(
+    "--storage-driver",
+    metavar="NAME",
+    envvar="ROOTLESS_STORAGE_DRIVER",
+    default="auto",
+    help="overlay, cow, fuse-overlayfs, or auto (default)",
+)
+@click.option("-D", "--debug", is_flag=True, help="Show the plan and tracebacks")
+@click.version_option(__version__, "-v", "--version", message="rootless version %(version)s")
+@click.pass_context
+def rootless(ctx: click.Context, root: str | None, storage_driver: str, debug: bool) -> None:
+    """Containers for people who have no root: no daemon, no administrator."""
+    ctx.obj = Context(root=root, driver=storage_driver, debug=debug)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -52,84 +104,23 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _open_missing_streams()
     _wait_for_readers()
     try:
-        code = _run(words)
+        code = rootless.main(words, prog_name="rootless", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        code = end.exit_code
+    except click.ClickException as problem:
+        code = _tell_usage(problem)
     except RootlessError as problem:
         code = _tell(problem)
     except BrokenPipeError:
         _drop_output()  # whoever read it has gone
         code = 141
     except OSError as problem:
-        code = _tell(RootlessError(flags.describe(problem)))
-    except KeyboardInterrupt:
+        code = _tell(RootlessError(describe(problem)))
+    except (KeyboardInterrupt, click.Abort):
         code = 130
     except Interrupted as end:
         code = 128 + end.number
-    sys.exit(_flush(code))
-
-
-def _run(words: list[str]) -> int:
-    path, group = "rootless", ""
-    try:
-        given, rest = _read_options(path, words, OPTIONS)
-        if given["version"]:
-            print(f"rootless version {__version__}")
-            return 0
-        members = {name: name for name in SINGLE}
-        if rest and rest[0] in GROUPS:
-            group, *rest = rest
-            path, members = f"{path} {group}", GROUPS[group][1]
-            _, rest = _read_options(path, rest, ())
-        if not rest:
-            raise flags.HelpWanted
-        if rest[0] not in members:
-            raise _unknown(path, rest[0])
-    except flags.HelpWanted:
-        return _show_help(path, group)
-    context = Context(root=given["root"], driver=given["storage_driver"], debug=given["debug"], group=group)
-    return _call(context, members[rest[0]], f"{path} {rest[0]}", rest[1:])
-
-
-def _read_options(path: str, words: list[str], options: Iterable[flags.Option]) -> tuple[dict[str, Any], list[str]]:
-    """The options before a command, and what follows them."""
-    line = flags.Line(options, interspersed=False)
-    try:
-        line.feed_all(words)
-    except flags.LineError as problem:
-        problem.hint = f"see '{path} --help'"
-        raise
-    return line.result(), line.arguments
-
-
-def _call(context: Context, name: str, path: str, words: list[str]) -> int:
-    found = load(name)
-    try:
-        return found.run(context, path, words)
-    except flags.HelpWanted:
-        from . import help as text
-
-        print(text.of_command(found, name, path), end="")
-        return 0
-    except RootlessError as problem:
-        if context.debug:
-            import traceback
-
-            traceback.print_exception(problem)
-        raise
-
-
-def _show_help(path: str, group: str) -> int:
-    from . import help as text
-
-    print(text.of_group(path, group) if group else text.of_root(path, OPTIONS, SINGLE), end="")
-    return 0
-
-
-def _unknown(path: str, word: str) -> flags.LineError:
-    from .absent import no_command
-
-    error = flags.LineError(f"unknown command: {path} {word}{no_command(word)}", exit_code=1)
-    error.hint = f"see '{path} --help'"
-    return error
+    sys.exit(_flush(code if isinstance(code, int) else 0))
 
 
 def _flush(code: int) -> int:
@@ -149,6 +140,30 @@ def _flush(code: int) -> int:
 def _drop_output() -> None:
     """The interpreter's own flush at its exit must not fail once more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _tell_usage(problem: click.ClickException) -> int:
+    """Docker's words for a command line that does not parse; unknown or bad options 125, everything else 1."""
+    ctx = getattr(problem, "ctx", None)
+    path = ctx.command_path if ctx is not None else "rootless"
+    code, text = 125, problem.format_message() if getattr(problem, "param", None) else problem.message
+    if isinstance(problem, click.NoSuchOption):
+        text = f"unknown {_flag(problem.option_name)}"
+        from .absent import no_option
+
+        text += no_option(problem.option_name)
+    elif isinstance(problem, click.BadOptionUsage):
+        text = f"flag needs an argument: {_flag(problem.option_name).partition(': ')[2]}"
+    elif not isinstance(problem, click.BadParameter) or isinstance(problem, click.MissingParameter):
+        code, text = 1, problem.format_message()
+    see = "" if type(problem) is click.ClickException else f"; see '{path} --help'"
+    _say(f"rootless: {text}{see}")
+    return code
+
+
+def _flag(name: str) -> str:
+    """An option as pflag, which reads Docker's, names one that it complains of."""
+    return f"flag: {name}" if name.startswith("--") else f"shorthand flag: {name[1:]!r} in {name}"
 
 
 def _open_missing_streams() -> None:

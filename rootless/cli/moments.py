@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from datetime import time as clock
 
 from ..errors import InvalidError
-from .flags import invalid
+from .options import invalid
 
 NANOSECONDS = 10**9
 

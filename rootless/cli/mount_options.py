@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
+
 from ..container.mounts import Mount
 from ..errors import InvalidError, UsageError
-from . import flags
 
 MOUNT_OPTIONS = (
-    flags.option("--mount", multiple=True, metavar="MOUNT", help="Attach a filesystem mount to the container"),
-    flags.option("--tmpfs", multiple=True, metavar="LIST", help="Mount a tmpfs directory"),
-    flags.option("-v", "--volume", multiple=True, metavar="LIST", help="Bind mount a volume"),
-    flags.option("--volume-driver", default="", metavar="STRING", help="Optional volume driver for the container"),
-    flags.option("--volumes-from", multiple=True, metavar="LIST", help="Mount volumes from the specified container(s)"),
+    click.option("--mount", multiple=True, metavar="MOUNT", help="Attach a filesystem mount to the container"),
+    click.option("--tmpfs", multiple=True, metavar="LIST", help="Mount a tmpfs directory"),
+    click.option("-v", "--volume", multiple=True, metavar="LIST", help="Bind mount a volume"),
+    click.option("--volume-driver", default="", metavar="STRING", help="Optional volume driver for the container"),
+    click.option("--volumes-from", multiple=True, metavar="LIST", help="Mount volumes from the specified container(s)"),
 )
 
 

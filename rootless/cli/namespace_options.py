@@ -6,22 +6,23 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import click
+
 from ..container import sharing, sysctl, userns
 from ..container.record import Device
 from ..errors import NotFoundError, UsageError
-from . import flags
 
 _NAMESPACE_OPTIONS = (
-    flags.option("--pid", default="", metavar="STRING", help="PID namespace to use (host, container:NAME)"),
-    flags.option(
+    click.option("--pid", default="", metavar="STRING", help="PID namespace to use (host, container:NAME)"),
+    click.option(
         "--ipc", default="", metavar="STRING", help="IPC mode to use (host, private, shareable, none, container:NAME)"
     ),
-    flags.option("--uts", default="", metavar="STRING", help="UTS namespace to use (host)"),
-    flags.option("--userns", default="", metavar="STRING", help="User namespace to use (host, keep-id[:uid=N,gid=N])"),
-    flags.option("--cgroupns", default="", metavar="STRING", help="Cgroup namespace to use (host, private)"),
-    flags.option("--sysctl", multiple=True, metavar="MAP", help="Sysctl options (NAME=VALUE)"),
-    flags.option("--device", multiple=True, metavar="LIST", help="Add a host device to the container"),
-    flags.option("--annotation", multiple=True, metavar="MAP", help="Add an annotation to the container"),
+    click.option("--uts", default="", metavar="STRING", help="UTS namespace to use (host)"),
+    click.option("--userns", default="", metavar="STRING", help="User namespace to use (host, keep-id[:uid=N,gid=N])"),
+    click.option("--cgroupns", default="", metavar="STRING", help="Cgroup namespace to use (host, private)"),
+    click.option("--sysctl", multiple=True, metavar="MAP", help="Sysctl options (NAME=VALUE)"),
+    click.option("--device", multiple=True, metavar="LIST", help="Add a host device to the container"),
+    click.option("--annotation", multiple=True, metavar="MAP", help="Add an annotation to the container"),
 )
 
 

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from ..container.network import Wish
 from ..errors import ConflictError, NotFoundError
 from ..network.record import Network
 from ..network.store import PREDEFINED, Networks
-from . import flags
 from .context import Context
 from .network_wishes import address, check_alias, hardware_address
+from .options import Command
 
 
-@flags.command("NETWORK CONTAINER", at_least=2, at_most=2)
-@flags.option("--alias", "aliases", multiple=True, metavar="LIST", help="Add network-scoped alias for the container")
-@flags.option("--ip", default="", metavar="IP", help='IPv4 address (e.g., "172.30.100.104")')
-@flags.option("--ip6", default="", metavar="IP", help='IPv6 address (e.g., "2001:db8::33")')
-@flags.option("--mac-address", "mac", default="", metavar="STRING", help="Container MAC address there")
-@flags.argument("network")
-@flags.argument("container")
+@click.command(cls=Command, at_least=2, at_most=2, short_help="Connect a container to a network")
+@click.option("--alias", "aliases", multiple=True, metavar="LIST", help="Add network-scoped alias for the container")
+@click.option("--ip", default="", metavar="IP", help='IPv4 address (e.g., "172.30.100.104")')
+@click.option("--ip6", default="", metavar="IP", help='IPv6 address (e.g., "2001:db8::33")')
+@click.option("--mac-address", "mac", default="", metavar="STRING", help="Container MAC address there")
+@click.argument("network", required=False)
+@click.argument("container", required=False)
+@click.pass_context
 def network_connect(
-    context: Context, /, network: str, container: str, aliases: tuple[str, ...], ip: str, ip6: str, mac: str
+    ctx: click.Context, /, network: str, container: str, aliases: tuple[str, ...], ip: str, ip6: str, mac: str
 ) -> None:
     """Put CONTAINER on NETWORK, whether it runs or not."""
     from ..container import connect
 
+    context: Context = ctx.obj
     names = tuple(check_alias(name, "--alias") for name in aliases)
     asked = {
         "ip": address(ip, "--ip", 4),
@@ -37,14 +41,16 @@ def network_connect(
     _warn(connect.connect(context.engine, found, context.containers.resolve(container), wish))
 
 
-@flags.command("NETWORK CONTAINER", at_least=2, at_most=2)
-@flags.option("-f", "--force", boolean=True, help="Force the container to disconnect from a network")
-@flags.argument("network")
-@flags.argument("container")
-def network_disconnect(context: Context, /, network: str, container: str, force: bool) -> None:
+@click.command(cls=Command, at_least=2, at_most=2, short_help="Disconnect a container from a network")
+@click.option("-f", "--force", is_flag=True, help="Force the container to disconnect from a network")
+@click.argument("network", required=False)
+@click.argument("container", required=False)
+@click.pass_context
+def network_disconnect(ctx: click.Context, /, network: str, container: str, force: bool) -> None:
     """Take CONTAINER off NETWORK, whether it runs or not."""
     from ..container import connect
 
+    context: Context = ctx.obj
     target = context.containers.resolve(container)
     try:
         found = _network(context, network)

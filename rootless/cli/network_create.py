@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from . import flags
+import click
+
 from .context import Context
 from .env_options import labels
-from .flags import invalid
+from .options import Command, invalid
 
 
-@flags.command("NETWORK", at_least=1, at_most=1)
-@flags.option("--attachable", boolean=True, help="Enable manual container attachment (of swarm; only shown)")
-@flags.option("--aux-address", multiple=True, metavar="MAP", help="Auxiliary IPv4 or IPv6 addresses used by others")
-@flags.option("-d", "--driver", default="bridge", metavar="STRING", help='Driver to manage the Network (only "bridge")')
-@flags.option("--gateway", multiple=True, metavar="IP", help="IPv4 or IPv6 Gateway for the master subnet")
-@flags.option("--internal", boolean=True, help="Restrict external access to the network")
-@flags.option("--ip-range", multiple=True, metavar="CIDR", help="Allocate container ip from a sub-range")
-@flags.option(
+@click.command(cls=Command, at_least=1, at_most=1, short_help="Create a network")
+@click.option("--attachable", is_flag=True, help="Enable manual container attachment (of swarm; only shown)")
+@click.option("--aux-address", multiple=True, metavar="MAP", help="Auxiliary IPv4 or IPv6 addresses used by others")
+@click.option("-d", "--driver", default="bridge", metavar="STRING", help='Driver to manage the Network (only "bridge")')
+@click.option("--gateway", multiple=True, metavar="IP", help="IPv4 or IPv6 Gateway for the master subnet")
+@click.option("--internal", is_flag=True, help="Restrict external access to the network")
+@click.option("--ip-range", multiple=True, metavar="CIDR", help="Allocate container ip from a sub-range")
+@click.option(
     "--ipam-driver", default="default", metavar="STRING", help='IP Address Management driver (only "default")'
 )
-@flags.option("--ipv6", boolean=True, help="Enable IPv6 addresses on the network")
-@flags.option("--label", multiple=True, metavar="LIST", help="Set metadata on a network")
-@flags.option("-o", "--opt", multiple=True, metavar="MAP", help="Set driver specific options")
-@flags.option("--subnet", multiple=True, metavar="CIDR", help="Subnet in CIDR format that represents a network segment")
-@flags.argument("name")
+@click.option("--ipv6", is_flag=True, help="Enable IPv6 addresses on the network")
+@click.option("--label", multiple=True, metavar="LIST", help="Set metadata on a network")
+@click.option("-o", "--opt", multiple=True, metavar="MAP", help="Set driver specific options")
+@click.option("--subnet", multiple=True, metavar="CIDR", help="Subnet in CIDR format that represents a network segment")
+@click.argument("name", required=False)
+@click.pass_context
 def network_create(
-    context: Context,
+    ctx: click.Context,
     /,
     name: str,
     aux_address: tuple[str, ...],
@@ -45,6 +47,7 @@ def network_create(
 
     if ipam_driver != "default":
         raise invalid(ipam_driver, "--ipam-driver", "there is only one: default")
+    context: Context = ctx.obj
     layout.prepare(context.paths)  # it may be the first that a store is made for
     wanted = Definition(
         name,

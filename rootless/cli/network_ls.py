@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import click
+
 from ..network.record import Network
 from ..network.store import Networks
-from . import flags
 from .context import Context
 from .format import Field, local_time, print_rows, short_id
 from .image_common import parse_bool, parse_filters
 from .network_common import FILTERS, every, matcher
+from .options import Command
 
 TABLE = "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}"
 
@@ -43,13 +45,15 @@ FIELDS = {
 """What `--format` may name, by Docker's names."""
 
 
-@flags.command(at_most=0)
-@flags.option("-f", "--filter", "filters", multiple=True, help='Provide filter values (e.g. "driver=bridge")')
-@flags.option("--format", "form", default="", metavar="STRING", help="Format output using a custom template")
-@flags.option("--no-trunc", boolean=True, help="Do not truncate the output")
-@flags.option("-q", "--quiet", boolean=True, help="Only display network IDs")
-def network_ls(context: Context, /, filters: tuple[str, ...], form: str, no_trunc: bool, quiet: bool) -> None:
+@click.command(cls=Command, at_most=0, short_help="List networks")
+@click.option("-f", "--filter", "filters", multiple=True, help='Provide filter values (e.g. "driver=bridge")')
+@click.option("--format", "form", default="", metavar="STRING", help="Format output using a custom template")
+@click.option("--no-trunc", is_flag=True, help="Do not truncate the output")
+@click.option("-q", "--quiet", is_flag=True, help="Only display network IDs")
+@click.pass_context
+def network_ls(ctx: click.Context, /, filters: tuple[str, ...], form: str, no_trunc: bool, quiet: bool) -> None:
     """List networks."""
+    context: Context = ctx.obj
     networks = Networks(context.paths)
     given = parse_filters(filters, (*FILTERS, "dangling"))
     fits = matcher(given)

@@ -7,26 +7,27 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import click
+
 from ..container.network import DEFAULTS, Net, Port
 from ..errors import UsageError
 from ..network import choice
-from . import flags
-from .flags import invalid
 from .network_wishes import WISH_OPTIONS, read_wishes
+from .options import invalid
 
 _OPTIONS = (
     *WISH_OPTIONS,
-    flags.option("-p", "--publish", multiple=True, metavar="LIST", help="Publish a container's port(s) to the host"),
-    flags.option("-P", "--publish-all", boolean=True, help="Publish all exposed ports to random ports"),
-    flags.option("--expose", multiple=True, metavar="LIST", help="Expose a port or a range of ports"),
-    flags.option("--dns", multiple=True, metavar="LIST", help="Set custom DNS servers"),
-    flags.option("--dns-search", multiple=True, metavar="LIST", help="Set custom DNS search domains"),
-    flags.option("--dns-option", "--dns-opt", multiple=True, metavar="LIST", help="Set DNS options"),
-    flags.option("--add-host", multiple=True, metavar="LIST", help="Add a custom host-to-IP mapping (host:ip)"),
-    flags.option(
+    click.option("-p", "--publish", multiple=True, metavar="LIST", help="Publish a container's port(s) to the host"),
+    click.option("-P", "--publish-all", is_flag=True, help="Publish all exposed ports to random ports"),
+    click.option("--expose", multiple=True, metavar="LIST", help="Expose a port or a range of ports"),
+    click.option("--dns", multiple=True, metavar="LIST", help="Set custom DNS servers"),
+    click.option("--dns-search", multiple=True, metavar="LIST", help="Set custom DNS search domains"),
+    click.option("--dns-option", "--dns-opt", multiple=True, metavar="LIST", help="Set DNS options"),
+    click.option("--add-host", multiple=True, metavar="LIST", help="Add a custom host-to-IP mapping (host:ip)"),
+    click.option(
         "--egress", multiple=True, metavar="LIST", help="Reach only these names outside: allow=DOMAIN[:PORT],..."
     ),
-    flags.option("--link", multiple=True, metavar="LIST", help="Not offered: put both containers on a network"),
+    click.option("--link", multiple=True, metavar="LIST", help="Not offered: put both containers on a network"),
 )
 
 EGRESS = "egress"

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from ..errors import NotFoundError, RootlessError
 from ..network.store import Networks, refuse_predefined
-from . import flags
 from .context import Context
+from .options import Command
 
 
-@flags.command("NETWORK [NETWORK...]", at_least=1)
-@flags.option("-f", "--force", boolean=True, help="Do not error if the network does not exist")
-@flags.argument("names", many=True)
-def network_rm(context: Context, /, names: tuple[str, ...], force: bool) -> int:
+@click.command(cls=Command, at_least=1, short_help="Remove one or more networks")
+@click.option("-f", "--force", is_flag=True, help="Do not error if the network does not exist")
+@click.argument("names", nargs=-1)
+@click.pass_context
+def network_rm(ctx: click.Context, /, names: tuple[str, ...], force: bool) -> int:
     """Remove one or more networks, by NAMES or ids. One that a running container is on stays."""
+    context: Context = ctx.obj
     context.containers.sweep()  # a container that lost its monitor is on no network any more
     code = 0
     for name in names:

@@ -7,25 +7,25 @@ import ipaddress
 import re
 from typing import Any
 
+import click
 import msgspec
 
 from ..container.network import DEFAULTS, OWN, RESERVED, Wish
 from ..errors import UsageError
-from . import flags
-from .flags import invalid
+from .options import invalid
 
 WISH_OPTIONS = (
-    flags.option("--network", "--net", multiple=True, metavar="NETWORK", help="Connect a container to a network"),
-    flags.option(
+    click.option("--network", "--net", multiple=True, metavar="NETWORK", help="Connect a container to a network"),
+    click.option(
         "--network-alias",
         "--net-alias",
         multiple=True,
         metavar="LIST",
         help="Add network-scoped alias for the container",
     ),
-    flags.option("--ip", default="", metavar="IP", help="IPv4 address (e.g., 172.30.100.104)"),
-    flags.option("--ip6", default="", metavar="IP", help="IPv6 address (e.g., 2001:db8::33)"),
-    flags.option("--mac-address", "mac", default="", metavar="STRING", help="Container MAC address"),
+    click.option("--ip", default="", metavar="IP", help="IPv4 address (e.g., 172.30.100.104)"),
+    click.option("--ip6", default="", metavar="IP", help="IPv6 address (e.g., 2001:db8::33)"),
+    click.option("--mac-address", "mac", default="", metavar="STRING", help="Container MAC address"),
 )
 
 WITH_OPTIONS = ("container", "pasta", "slirp4netns")

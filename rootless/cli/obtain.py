@@ -6,26 +6,27 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import click
 import msgspec
 
 from .. import child
 from ..container.host import NAME as HOST
 from ..errors import NotFoundError
 from ..idmap import detect
-from . import flags, progress
+from . import progress
 from .context import Context
 from .registry_options import platform_option, pull_options, registry_options
 
 if TYPE_CHECKING:
     from ..image.obtain import Policy
 
-_PULL = flags.option(
+_PULL = click.option(
     "--pull",
-    choices=("always", "missing", "never"),
+    type=click.Choice(["always", "missing", "never"]),
     default="missing",
     help='Pull image before running ("always", "missing", "never")',
 )
-_QUIET = flags.option("-q", "--quiet", boolean=True, help="Suppress the pull output")
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="Suppress the pull output")
 
 
 def obtain_options(function: Callable[..., Any]) -> Callable[..., Any]:

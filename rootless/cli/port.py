@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import click
+
 from ..errors import InvalidError, NotFoundError
-from . import flags
 from .context import Context
+from .options import Command
 
 
-@flags.command("CONTAINER [PRIVATE_PORT[/PROTO]]", at_least=1, at_most=2)
-@flags.argument("words", many=True)
-def port(context: Context, words: tuple[str, ...]) -> None:
+@click.command(cls=Command, at_least=1, at_most=2, short_help="List port mappings of a container")
+@click.argument("words", nargs=-1, metavar="CONTAINER [PRIVATE_PORT[/PROTO]]")
+@click.pass_context
+def port(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Show which of the host's ports lead to a container, or to one port of it."""
     from ..network import ports
 
+    context: Context = ctx.obj
     container = context.containers.resolve(words[0])
     connected = container.state().network
     bindings = ports.bindings(connected.ports if connected is not None else ())

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+import click
+
 from ..image.progress import Step, Tell, silence
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class _Lines:
         if step.status in _COUNTED or self._last.get(step.digest) == step.status:
             return
         self._last[step.digest] = step.status
-        print(f"{step.short}: {step.status}" if step.digest else step.status, file=self._stream, flush=True)
+        click.echo(f"{step.short}: {step.status}" if step.digest else step.status, file=self._stream)
 
 
 class _Bars:

@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import click
+
 from ..container import query
 from ..container.state import Status
 from ..errors import RootlessError
-from . import flags
 from .context import Context
 from .format import Field, ago, ellipsis, human_duration, human_size, local_time, print_rows, short_id
 from .image_common import parse_filters
+from .options import Command
 
 if TYPE_CHECKING:
     from ..container.container import Container
@@ -142,17 +144,18 @@ FIELDS = {
 """What `--format` may name, by Docker's names."""
 
 
-@flags.command(at_most=0)
-@flags.option("-a", "--all", "everything", boolean=True, help="Show all containers (default shows just running)")
-@flags.option("-f", "--filter", "filters", multiple=True, help="Filter output based on conditions provided")
-@flags.option("--format", "form", default="", metavar="STRING", help="Format output using a custom template")
-@flags.option("-n", "--last", default=-1, integer=True, help="Show n last created containers (includes all states)")
-@flags.option("-l", "--latest", boolean=True, help="Show the latest created container (includes all states)")
-@flags.option("--no-trunc", boolean=True, help="Don't truncate output")
-@flags.option("-q", "--quiet", boolean=True, help="Only display container IDs")
-@flags.option("-s", "--size", boolean=True, help="Display total file sizes")
+@click.command(cls=Command, at_most=0, short_help="List containers")
+@click.option("-a", "--all", "everything", is_flag=True, help="Show all containers (default shows just running)")
+@click.option("-f", "--filter", "filters", multiple=True, help="Filter output based on conditions provided")
+@click.option("--format", "form", default="", metavar="STRING", help="Format output using a custom template")
+@click.option("-n", "--last", default=-1, metavar="INT", help="Show n last created containers (includes all states)")
+@click.option("-l", "--latest", is_flag=True, help="Show the latest created container (includes all states)")
+@click.option("--no-trunc", is_flag=True, help="Don't truncate output")
+@click.option("-q", "--quiet", is_flag=True, help="Only display container IDs")
+@click.option("-s", "--size", is_flag=True, help="Display total file sizes")
+@click.pass_context
 def ps(
-    context: Context,
+    ctx: click.Context,
     /,
     everything: bool,
     filters: tuple[str, ...],
@@ -164,6 +167,7 @@ def ps(
     size: bool,
 ) -> None:
     """List containers."""
+    context: Context = ctx.obj
     if form and quiet:
         print("WARNING: Ignoring custom format, because both --format and --quiet are set.", file=sys.stderr)
     last = 1 if latest and last == -1 else last

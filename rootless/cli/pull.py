@@ -7,11 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import click
+
 from .. import child
 from ..errors import InvalidError, RootlessError
 from ..image import obtain, reference, shortnames
-from . import flags, progress
+from . import progress
 from .context import Context
+from .options import Command
 from .registry_options import platform_option, pull_options, registry_options
 
 if TYPE_CHECKING:
@@ -19,16 +22,18 @@ if TYPE_CHECKING:
     from ..image.reference import Reference
 
 
-@flags.command("NAME[:TAG|@DIGEST]", at_least=1, at_most=1)
-@flags.option("-a", "--all-tags", boolean=True, help="Download all tagged images in the repository")
+@click.command(cls=Command, at_least=1, at_most=1, short_help="Download an image from a registry")
+@click.option("-a", "--all-tags", is_flag=True, help="Download all tagged images in the repository")
 @platform_option
-@flags.option("-q", "--quiet", boolean=True, help="Print the image's ID only")
+@click.option("-q", "--quiet", is_flag=True, help="Print the image's ID only")
 @registry_options
-@flags.argument("name")
+@click.argument("name", required=False, metavar="NAME[:TAG|@DIGEST]")
+@click.pass_context
 def pull(
-    context: Context, name: str, all_tags: bool, platform: str, quiet: bool, tls_verify: bool | None, authfile: str
+    ctx: click.Context, name: str, all_tags: bool, platform: str, quiet: bool, tls_verify: bool | None, authfile: str
 ) -> None:
     """Download an image from a registry, or all images of a repository."""
+    context: Context = ctx.obj
     if reference.digest_in(name):
         raise InvalidError(f"{name} is an id", hint="an image is pulled by its name: NAME[:TAG] or NAME@sha256:...")
     wanted = reference.parse(name)
@@ -37,11 +42,11 @@ def pull(
         _pull_all(context, name, options, quiet)
         return
     if not quiet and not wanted.tag and not wanted.digest:
-        print("Using default tag: latest", flush=True)
+        click.echo("Using default tag: latest")
     newer, shown = _pull(context, name, options, quiet)
     if not quiet:
         _say_status(newer, shown.familiar)
-        print(shown.full, flush=True)
+        click.echo(shown.full)
 
 
 def _pull(context: Context, name: str, options: Callable[[], Options], quiet: bool) -> tuple[bool, Reference]:
@@ -50,10 +55,10 @@ def _pull(context: Context, name: str, options: Callable[[], Options], quiet: bo
 
     wanted = reference.parse(name)
     if not quiet:
-        print(f"{wanted.digest or wanted.tagged().tag}: Pulling from {wanted.path}", flush=True)
+        click.echo(f"{wanted.digest or wanted.tagged().tag}: Pulling from {wanted.path}")
     with progress.shown(sys.stdout, quiet=quiet) as tell:
         pulled = obtain.fetch(context.images, detect(), name, options, tell)
-    print(pulled.image.id if quiet else f"Digest: {pulled.digest}", flush=True)
+    click.echo(pulled.image.id if quiet else f"Digest: {pulled.digest}")
     return pulled.newer, pulled.name
 
 
@@ -78,8 +83,8 @@ def _pull_all(context: Context, name: str, options: Callable[[], Options], quiet
         newer |= child.call(partial(_pull, context, one, options, quiet), f"the pull of {one}")[0]
     if not quiet:
         _say_status(newer, wanted.familiar_name)
-        print(wanted.name, flush=True)
+        click.echo(wanted.name)
 
 
 def _say_status(newer: bool, name: str) -> None:
-    print(f"Status: {'Downloaded newer image for' if newer else 'Image is up to date for'} {name}", flush=True)
+    click.echo(f"Status: {'Downloaded newer image for' if newer else 'Image is up to date for'} {name}")

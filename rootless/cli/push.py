@@ -4,38 +4,43 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from ..errors import NotFoundError, RootlessError
 from ..image import index, shortnames
 from ..image.reference import Reference
 from ..image.store import ImageStore
-from . import flags, progress
+from . import progress
 from .context import Context
+from .options import Command
 from .registry_options import one_platform_option, parse_platform, registry_options
 
 
-@flags.command("NAME[:TAG]", at_least=1, at_most=1)
-@flags.option("-a", "--all-tags", boolean=True, help="Push all tags of an image to the repository")
+@click.command(cls=Command, at_least=1, at_most=1, short_help="Upload an image to a registry")
+@click.option("-a", "--all-tags", is_flag=True, help="Push all tags of an image to the repository")
 @one_platform_option
-@flags.option("-q", "--quiet", boolean=True, help="Suppress verbose output")
+@click.option("-q", "--quiet", is_flag=True, help="Suppress verbose output")
 @registry_options
-@flags.argument("name")
+@click.argument("name", required=False, metavar="NAME[:TAG]")
+@click.pass_context
 def push(
-    context: Context, name: str, all_tags: bool, platform: str, quiet: bool, tls_verify: bool | None, authfile: str
+    ctx: click.Context, name: str, all_tags: bool, platform: str, quiet: bool, tls_verify: bool | None, authfile: str
 ) -> None:
     """Upload an image to a registry: what the registry does not have yet."""
     from ..image import push as pushing
     from ..image.pull import Options
 
+    context: Context = ctx.obj
     wanted = shortnames.expand(name)
     options = Options(platform=parse_platform(platform), verify=tls_verify, authfile=authfile)
     if not quiet:
-        print(f"The push refers to repository [{wanted.name}]", flush=True)
+        click.echo(f"The push refers to repository [{wanted.name}]")
     for each in _tags(context.images, wanted, all_tags):
         with progress.shown(sys.stdout, quiet=quiet) as tell:
             pushed = pushing.push(context.images, each, options, tell)
         context.images.emit("push", each.familiar, each.familiar)
         line = f"{each.tag}: digest: {pushed.digest} size: {pushed.size}"
-        print(each.full if quiet else line, flush=True)
+        click.echo(each.full if quiet else line)
 
 
 def _tags(store: ImageStore, wanted: Reference, everything: bool) -> list[Reference]:

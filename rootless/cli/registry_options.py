@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import flags
+import click
 
 if TYPE_CHECKING:
     from ..image.pull import Options
@@ -13,22 +13,16 @@ if TYPE_CHECKING:
     from .context import Context
 
 _OPTIONS = (
-    flags.option(
-        "--tls-verify",
-        off="--no-tls-verify",
-        boolean=True,
-        default=None,
-        help="Require a trusted certificate of the registry",
-    ),
-    flags.option("--authfile", default="", metavar="FILE", help="Path of the authentication file"),
+    click.option("--tls-verify/--no-tls-verify", default=None, help="Require a trusted certificate of the registry"),
+    click.option("--authfile", default="", metavar="FILE", help="Path of the authentication file"),
 )
 
-platform_option = flags.option(
+platform_option = click.option(
     "--platform", default="", metavar="OS/ARCH", help="Set platform if server is multi-platform capable"
 )
 
 
-one_platform_option = flags.option(
+one_platform_option = click.option(
     "--platform", default="", metavar="OS/ARCH", help="Fail where an image is not for this platform"
 )
 """Of commands about images that are here: each of these is for one platform."""

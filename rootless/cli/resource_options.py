@@ -6,34 +6,34 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import click
 import msgspec
 
 from ..container.record import Resources
 from ..container.resources import check
 from ..errors import UsageError
-from . import flags
 from .container_options import size
 from .disk_options import disk_options, read_disks
-from .flags import invalid
+from .options import invalid
 
 _LIMITS = (
-    flags.option("-m", "--memory", metavar="BYTES", help="Memory limit"),
-    flags.option("--memory-reservation", metavar="BYTES", help="Memory soft limit"),
-    flags.option(
+    click.option("-m", "--memory", metavar="BYTES", help="Memory limit"),
+    click.option("--memory-reservation", metavar="BYTES", help="Memory soft limit"),
+    click.option(
         "--memory-swap", metavar="BYTES", help="Swap limit equal to memory plus swap: '-1' to enable unlimited swap"
     ),
-    flags.option("--cpus", metavar="DECIMAL", help="Number of CPUs"),
-    flags.option("--cpu-period", metavar="INT", help="Limit CPU CFS (Completely Fair Scheduler) period"),
-    flags.option("--cpu-quota", metavar="INT", help="Limit CPU CFS (Completely Fair Scheduler) quota"),
-    flags.option("-c", "--cpu-shares", metavar="INT", help="CPU shares (relative weight)"),
-    flags.option("--cpuset-cpus", metavar="STRING", help="CPUs in which to allow execution (0-3, 0,1)"),
-    flags.option("--cpuset-mems", metavar="STRING", help="MEMs in which to allow execution (0-3, 0,1)"),
-    flags.option(
+    click.option("--cpus", metavar="DECIMAL", help="Number of CPUs"),
+    click.option("--cpu-period", metavar="INT", help="Limit CPU CFS (Completely Fair Scheduler) period"),
+    click.option("--cpu-quota", metavar="INT", help="Limit CPU CFS (Completely Fair Scheduler) quota"),
+    click.option("-c", "--cpu-shares", metavar="INT", help="CPU shares (relative weight)"),
+    click.option("--cpuset-cpus", metavar="STRING", help="CPUs in which to allow execution (0-3, 0,1)"),
+    click.option("--cpuset-mems", metavar="STRING", help="MEMs in which to allow execution (0-3, 0,1)"),
+    click.option(
         "--blkio-weight", metavar="UINT16", help="Block IO (relative weight), between 10 and 1000, or 0 to disable"
     ),
-    flags.option("--pids-limit", metavar="INT", help="Tune container pids limit (set -1 for unlimited)"),
+    click.option("--pids-limit", metavar="INT", help="Tune container pids limit (set -1 for unlimited)"),
 )
-_OOM = flags.option("--oom-score-adj", metavar="INT", help="Tune host's OOM preferences (-1000 to 1000)")
+_OOM = click.option("--oom-score-adj", metavar="INT", help="Tune host's OOM preferences (-1000 to 1000)")
 
 INT64 = 1 << 63
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from ..errors import NotFoundError, RootlessError, StoreError
-from . import flags
 from .context import Context
+from .options import Command
 
 
-@flags.command("CONTAINER [CONTAINER...]", at_least=1)
-@flags.option("-f", "--force", boolean=True, help="Force the removal of a running container (uses SIGKILL)")
-@flags.option("-v", "--volumes", boolean=True, help="Remove anonymous volumes associated with the container")
-@flags.argument("containers", many=True)
-def rm(context: Context, containers: tuple[str, ...], force: bool, volumes: bool) -> int:
+@click.command(cls=Command, at_least=1, short_help="Remove one or more containers")
+@click.option("-f", "--force", is_flag=True, help="Force the removal of a running container (uses SIGKILL)")
+@click.option("-v", "--volumes", is_flag=True, help="Remove anonymous volumes associated with the container")
+@click.argument("containers", nargs=-1)
+@click.pass_context
+def rm(ctx: click.Context, containers: tuple[str, ...], force: bool, volumes: bool) -> int:
     """Remove one or more CONTAINERS."""
+    context: Context = ctx.obj
     context.containers.sweep()
     code = 0
     for text in containers:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from ..errors import NotFoundError, RootlessError
-from . import flags, image_common
+from . import image_common
 from .context import Context
+from .options import Command
 from .registry_options import one_platform_option, parse_platform
 
 
-@flags.command("IMAGE [IMAGE...]", at_least=1)
-@flags.option("-f", "--force", boolean=True, help="Force removal of the image")
-@flags.option("--no-prune", "_no_prune", boolean=True, help="Do not delete untagged parents (there are none)")
+@click.command(cls=Command, at_least=1, short_help="Remove one or more images")
+@click.option("-f", "--force", is_flag=True, help="Force removal of the image")
+@click.option("--no-prune", "_no_prune", is_flag=True, help="Do not delete untagged parents (there are none)")
 @one_platform_option
-@flags.argument("images", many=True)
-def rmi(context: Context, images: tuple[str, ...], force: bool, _no_prune: bool, platform: str) -> int:
+@click.argument("images", nargs=-1, metavar="IMAGE [IMAGE...]")
+@click.pass_context
+def rmi(ctx: click.Context, images: tuple[str, ...], force: bool, _no_prune: bool, platform: str) -> int:
     """Remove one or more IMAGEs: their names, and what only they need."""
     from ..image.remove import remove
 
+    context: Context = ctx.obj
     made_for = parse_platform(platform)
     code = 0
     for text in images:
@@ -37,5 +42,5 @@ def rmi(context: Context, images: tuple[str, ...], force: bool, _no_prune: bool,
             if not (force and isinstance(problem, NotFoundError)):
                 code = problem.exit_code
         else:
-            print("\n".join(removed.lines()))
+            click.echo("\n".join(removed.lines()))
     return code

@@ -8,34 +8,39 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import click
+
 from ..errors import InvalidError, UsageError
 from ..paths import Paths, private_directory
-from . import flags, streams
+from . import streams
 from .container_options import container_options, read_options
 from .context import Context
 from .obtain import obtain, obtain_options, read_obtain
+from .options import Command
 from .resource_options import read_resources, resource_options
 from .unheld_options import take_unheld, unheld_options
 
 
-@flags.command(
-    "IMAGE [COMMAND] [ARG...]",
+@click.command(
+    cls=Command,
     at_least=1,
     interspersed=False,
     failure=125,
     passes_code=True,
+    short_help="Create and run a new container from an image",
 )
-@flags.option("-d", "--detach", boolean=True, help="Run container in background and print container ID")
-@streams.proxy_option
+@click.option("-d", "--detach", is_flag=True, help="Run container in background and print container ID")
+@click.option("--sig-proxy/--no-sig-proxy", default=True, help="Proxy received signals to the process")
 @streams.detach_keys_option
 @container_options
 @resource_options
 @unheld_options
 @obtain_options
-@flags.argument("image")
-@flags.argument("command", many=True)
+@click.argument("image", required=False)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
 def run(
-    context: Context,
+    ctx: click.Context,
     /,
     image: str,
     detach: bool,
@@ -50,6 +55,7 @@ def run(
     from ..runtime.attach import Detached
     from ..runtime.forwarding import Signals
 
+    context: Context = ctx.obj
     unheld = take_unheld(given)
     resources = read_resources(given)
     wanted = read_obtain(given)

@@ -7,53 +7,61 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+import click
+
 from ..errors import NotFoundError, RootlessError
-from . import flags, image_common
+from . import image_common
 from .archive_output import written
 from .context import Context
+from .options import Command
 from .registry_options import one_platform_option, parse_platform
 
 
-@flags.command("IMAGE [IMAGE...]", at_least=1)
-@flags.option("-o", "--output", default="", metavar="FILE", help="Write to a file, instead of STDOUT")
-@flags.option(
+@click.command(cls=Command, at_least=1, short_help="Save one or more images to a tar archive")
+@click.option("-o", "--output", default="", metavar="FILE", help="Write to a file, instead of STDOUT")
+@click.option(
     "--format",
     "form",
-    choices=("docker-archive", "oci-archive"),
+    type=click.Choice(["docker-archive", "oci-archive"]),
     default="docker-archive",
+    show_default=True,
     help="What to write",
 )
 @one_platform_option
-@flags.argument("images", many=True)
-def save(context: Context, images: tuple[str, ...], output: str, form: str, platform: str) -> None:
+@click.argument("images", nargs=-1, metavar="IMAGE [IMAGE...]")
+@click.pass_context
+def save(ctx: click.Context, images: tuple[str, ...], output: str, form: str, platform: str) -> None:
     """Save one or more IMAGEs to a tar archive (streamed to STDOUT by default)."""
     from ..image import save as saving
 
+    context: Context = ctx.obj
     wanted: saving.Form = "oci-archive" if form == "oci-archive" else "docker-archive"
     made_for = parse_platform(platform)
     with written(output, "save") as sink:
         saving.save(context.images, images, sink, wanted, made_for)
 
 
-@flags.command(at_most=0)
-@flags.option("-i", "--input", "source", default="", metavar="FILE", help="Read from a tar archive, instead of STDIN")
-@flags.option("-q", "--quiet", boolean=True, help="Print the images' IDs only")
-@flags.option("--platform", default="", metavar="OS/ARCH", help="Load what is for this platform")
-def load(context: Context, source: str, quiet: bool, platform: str) -> None:
+@click.command(cls=Command, at_most=0, short_help="Load images from a tar archive or STDIN")
+@click.option("-i", "--input", "source", default="", metavar="FILE", help="Read from a tar archive, instead of STDIN")
+@click.option("-q", "--quiet", is_flag=True, help="Print the images' IDs only")
+@click.option("--platform", default="", metavar="OS/ARCH", help="Load what is for this platform")
+@click.pass_context
+def load(ctx: click.Context, source: str, quiet: bool, platform: str) -> None:
     """Load the images of an archive that `save`, `docker save`, podman or skopeo wrote; it may be compressed."""
     from ..image import load as loading
 
+    context: Context = ctx.obj
     made_for = parse_platform(platform)
     with _read(source) as stream:
         loaded = loading.load(context.images, image_common.layers(context), stream, made_for)
     for image, names in loaded:
         if quiet:
-            print(image.id)
+            click.echo(image.id)
             continue
         for name in names:
-            print(f"Loaded image: {name}")
+            click.echo(f"Loaded image: {name}")
         if not names:
-            print(f"Loaded image ID: {image.id}")
+            click.echo(f"Loaded image ID: {image.id}")
 
 
 @contextmanager

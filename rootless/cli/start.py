@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import click
+
 from ..errors import RootlessError
-from . import flags, streams
+from . import streams
 from .context import Context
 from .each import for_each
+from .options import Command
 
 
-@flags.command("CONTAINER [CONTAINER...]", at_least=1)
-@flags.option("-a", "--attach", "attached", boolean=True, help="Attach STDOUT/STDERR and forward signals")
-@flags.option("-i", "--interactive", boolean=True, help="Attach container's STDIN")
-@streams.proxy_option
+@click.command(cls=Command, at_least=1, short_help="Start one or more stopped containers")
+@click.option("-a", "--attach", "attached", is_flag=True, help="Attach STDOUT/STDERR and forward signals")
+@click.option("-i", "--interactive", is_flag=True, help="Attach container's STDIN")
+@click.option("--sig-proxy/--no-sig-proxy", default=True, help="Proxy received signals to the process")
 @streams.detach_keys_option
-@flags.argument("containers", many=True)
+@click.argument("containers", nargs=-1)
+@click.pass_context
 def start(
-    context: Context,
+    ctx: click.Context,
     /,
     containers: tuple[str, ...],
     attached: bool,
@@ -24,6 +28,7 @@ def start(
     detach_keys: str,
 ) -> int:
     """Start one or more stopped CONTAINERS, as they were created."""
+    context: Context = ctx.obj
     streams.parse_keys(detach_keys)
     if attached or interactive:
         if len(containers) > 1:

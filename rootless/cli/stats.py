@@ -10,11 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import click
+
 from ..container.state import Status
 from ..errors import NotFoundError
-from . import flags
 from .context import Context
 from .format import Field, human_size, listing, print_rows
+from .options import Command
 
 if TYPE_CHECKING:
     from ..container.container import Container
@@ -71,16 +73,18 @@ FIELDS = {
 """What `--format` may name, by Docker's names."""
 
 
-@flags.command("[CONTAINER...]")
-@flags.option("-a", "--all", "everything", boolean=True, help="Show all containers (default shows just running)")
-@flags.option("--format", "form", default="table", metavar="STRING", help="Format output using a custom template")
-@flags.option("--no-stream", boolean=True, help="Disable streaming stats and only pull the first result")
-@flags.option("--no-trunc", boolean=True, help="Do not truncate output")
-@flags.argument("containers", many=True)
+@click.command(cls=Command, short_help="Display a live stream of container(s) resource usage statistics")
+@click.option("-a", "--all", "everything", is_flag=True, help="Show all containers (default shows just running)")
+@click.option("--format", "form", default="table", metavar="STRING", help="Format output using a custom template")
+@click.option("--no-stream", is_flag=True, help="Disable streaming stats and only pull the first result")
+@click.option("--no-trunc", is_flag=True, help="Do not truncate output")
+@click.argument("containers", nargs=-1)
+@click.pass_context
 def stats(
-    context: Context, /, containers: tuple[str, ...], everything: bool, form: str, no_stream: bool, no_trunc: bool
+    ctx: click.Context, /, containers: tuple[str, ...], everything: bool, form: str, no_stream: bool, no_trunc: bool
 ) -> None:
     """Show what CONTAINERS use, or all that run, again and again."""
+    context: Context = ctx.obj
     watching = _Watching(context, containers, everything)
     before = watching.look()
     while before or not containers:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import click
+
 from ..container import storage_opt
 from ..errors import UsageError
-from . import flags
 
-storage_option = flags.option(
+storage_option = click.option(
     "--storage-opt", multiple=True, metavar="LIST", help="Storage driver options for the container"
 )
 

@@ -6,20 +6,17 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from ..errors import CommandError, UsageError
+import click
+
+from ..errors import UsageError
 from ..kernel import pty
 from ..runtime import stream
 from ..runtime.detach import DetachKeys
 from ..runtime.forwarding import Signals
-from . import flags
 
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 
-proxy_option = flags.option(
-    "--sig-proxy", off="--no-sig-proxy", boolean=True, default=True, help="Proxy received signals to the process"
-)
-
-detach_keys_option = flags.option(
+detach_keys_option = click.option(
     "--detach-keys", default="", metavar="STRING", help="Override the key sequence for detaching a container"
 )
 
@@ -27,7 +24,7 @@ detach_keys_option = flags.option(
 def require_terminal(*, tty: bool, interactive: bool) -> None:
     """Docker's check for `-it`: input that is to come from a terminal must come from one."""
     if tty and interactive and not os.isatty(0):
-        raise CommandError("the input device is not a TTY", exit_code=1)
+        raise click.ClickException("the input device is not a TTY")
 
 
 def window() -> tuple[int, int]:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import flags
+import click
+
 from .context import Context
 from .format import human_size
+from .options import Command
 
 if TYPE_CHECKING:
     from ..image.check import Finding
 
 
-@flags.command(at_most=0)
-@flags.option("-q", "--quiet", boolean=True, help="Print only what is wrong")
-@flags.option("--repair", boolean=True, help="Remove what is damaged and can be had again")
-def system_check(context: Context, quiet: bool, repair: bool) -> int:
+@click.command(cls=Command, at_most=0, short_help="Verify the store")
+@click.option("-q", "--quiet", is_flag=True, help="Print only what is wrong")
+@click.option("--repair", is_flag=True, help="Remove what is damaged and can be had again")
+@click.pass_context
+def system_check(ctx: click.Context, quiet: bool, repair: bool) -> int:
     """Verify the store: each blob by its digest, the images, the unpacked layers, the containers."""
     from ..container import check as container_check
     from ..image import check
 
+    context: Context = ctx.obj
     context.containers.sweep()
     with context.images.locked():
         report = check.check(context.images)
@@ -29,7 +33,7 @@ def system_check(context: Context, quiet: bool, repair: bool) -> int:
         for finding in report.findings:
             left += not _tell(finding, repair)
     if not quiet:
-        print(
+        click.echo(
             f"Checked {report.images} images, {report.blobs} blobs ({human_size(report.blob_bytes, 3)}), "
             f"{report.layers} layers, {report.containers} containers: "
             f"{len(report.findings) or 'nothing'} wrong{f', {len(report.findings) - left} repaired' * repair}"
@@ -42,5 +46,5 @@ def _tell(finding: Finding, repair: bool) -> bool:
     repaired = repair and finding.repair is not None
     if repaired and finding.repair is not None:
         finding.repair()
-    print(finding.text + (" (repaired)" if repaired else ""))
+    click.echo(finding.text + (" (repaired)" if repaired else ""))
     return repaired

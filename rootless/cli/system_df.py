@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import flags, image_common
+import click
+
+from . import image_common
 from .context import Context
 from .format import Field, ago, human_size, print_rows, short_id
+from .options import Command
 
 if TYPE_CHECKING:
     from ..image.store import Image
@@ -41,27 +44,28 @@ FIELDS = {
 }
 
 
-@flags.command(at_most=0)
-@flags.option("--format", "form", default="table", metavar="STRING", help="Format output using a custom template")
-@flags.option("-v", "--verbose", boolean=True, help="Show detailed information on space usage")
-def system_df(context: Context, form: str, verbose: bool) -> None:
+@click.command(cls=Command, at_most=0, short_help="Show disk usage")
+@click.option("--format", "form", default="table", metavar="STRING", help="Format output using a custom template")
+@click.option("-v", "--verbose", is_flag=True, help="Show detailed information on space usage")
+@click.pass_context
+def system_df(ctx: click.Context, form: str, verbose: bool) -> None:
     """Show what the store takes on disk.
 
     Images are the unpacked layers, blobs the compressed layers and the documents that they were made of and that a push
     sends; downloads are what interrupted pulls go on with.
     """
-    usage = _Usage(context)
+    usage = _Usage(ctx.obj)
     if not verbose:
         parts = [usage.images(), usage.blobs(), usage.downloads(), usage.containers(), usage.volumes()]
         parts.append(usage.build_cache())
         print_rows(parts, FIELDS, form, TABLE)
         return
-    print("Images space usage:\n")
+    click.echo("Images space usage:\n")
     rows = [row for image in usage.all_images for row in usage.rows(image)]
     print_rows(rows, IMAGE_FIELDS, "table", IMAGE_TABLE)
-    print("\nContainers space usage:\n")
+    click.echo("\nContainers space usage:\n")
     print_rows(usage.container_rows(), CONTAINER_FIELDS, "table", CONTAINER_TABLE)
-    print("\nLocal Volumes space usage:\n")
+    click.echo("\nLocal Volumes space usage:\n")
     print_rows(usage.volume_rows(), VOLUME_FIELDS, "table", VOLUME_TABLE)
 
 

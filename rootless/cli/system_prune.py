@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from ..errors import InvalidError, RootlessError
-from . import container_prune, flags, image_common, image_prune, network_prune, volume_prune
+from . import container_prune, image_common, image_prune, network_prune, volume_prune
 from .confirm import confirmed
 from .context import Context
 from .format import human_size
+from .options import Command
 
 FILTERS = ("label", "label!", "until")
 
 
-@flags.command(at_most=0)
-@flags.option("-a", "--all", "everything", boolean=True, help="Remove all unused images not just dangling ones")
-@flags.option("--filter", "filters", multiple=True, help='Provide filter values (e.g. "label=<key>=<value>")')
-@flags.option("-f", "--force", boolean=True, help="Do not prompt for confirmation")
-@flags.option("--volumes", boolean=True, help="Prune anonymous volumes")
-def system_prune(context: Context, /, everything: bool, filters: tuple[str, ...], force: bool, volumes: bool) -> int:
+@click.command(cls=Command, at_most=0, short_help="Remove unused data")
+@click.option("-a", "--all", "everything", is_flag=True, help="Remove all unused images not just dangling ones")
+@click.option("--filter", "filters", multiple=True, help='Provide filter values (e.g. "label=<key>=<value>")')
+@click.option("-f", "--force", is_flag=True, help="Do not prompt for confirmation")
+@click.option("--volumes", is_flag=True, help="Prune anonymous volumes")
+@click.pass_context
+def system_prune(ctx: click.Context, /, everything: bool, filters: tuple[str, ...], force: bool, volumes: bool) -> int:
     """Remove stopped containers, networks that nobody uses, and unused images; with --volumes also those volumes that
     nobody named and no container has.
     """
+    context: Context = ctx.obj
     wanted = image_common.parse_filters(filters, FILTERS)
     if volumes and "until" in wanted:
         raise InvalidError('ERROR: The "until" filter is not supported with "--volumes"')
@@ -35,10 +40,10 @@ def system_prune(context: Context, /, everything: bool, filters: tuple[str, ...]
         ("Images", _images(context, wanted, everything)),
     ):
         if removed:
-            print("\n".join([f"Deleted {title}:", *removed, ""]))
+            click.echo("\n".join([f"Deleted {title}:", *removed, ""]))
         sizes += size
         failures += problems
-    print(f"Total reclaimed space: {human_size(sizes)}")
+    click.echo(f"Total reclaimed space: {human_size(sizes)}")
     for problem in failures:
         print(f"rootless: {problem}", file=sys.stderr)
     return 1 if failures else 0

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import click
+
 from ..errors import InvalidError
 from ..image import reference
 from ..storage import digest
-from . import flags
 from .context import Context
+from .options import Command
 
 
-@flags.command("SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", at_least=2, at_most=2)
-@flags.argument("names", many=True)
-def tag(context: Context, names: tuple[str, ...]) -> None:
+@click.command(cls=Command, at_least=2, at_most=2, short_help="Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE")
+@click.argument("names", nargs=-1, metavar="SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]")
+@click.pass_context
+def tag(ctx: click.Context, names: tuple[str, ...]) -> None:
     """Let a new name lead to an image."""
+    context: Context = ctx.obj
     source, target = names
     name = reference.parse(target).tagged()
     if name.digest:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import sys
 
-from . import flags
+import click
+
 from .context import Context
+from .options import Command
 
 MIN_WIDTH = 20
 PADDING = 3
 """Of a column, in characters: the numbers that Docker gives Go's text/tabwriter here."""
 
 
-@flags.command("CONTAINER [ps OPTIONS]", at_least=1, interspersed=False)
-@flags.argument("container", many=True)
-def top(context: Context, container: tuple[str, ...]) -> None:
+@click.command(cls=Command, at_least=1, interspersed=False, short_help="Display the running processes of a container")
+@click.argument("container", nargs=-1, type=click.UNPROCESSED, metavar="CONTAINER [ps OPTIONS]")
+@click.pass_context
+def top(ctx: click.Context, container: tuple[str, ...]) -> None:
     """Show the processes of a CONTAINER, as the host's ps shows them with these options."""
     from ..container import processes
 
+    context: Context = ctx.obj
     name, *options = container
     listing = processes.top(context.containers.resolve(name), options)
     sys.stdout.write(_table([listing.titles, *listing.rows]))

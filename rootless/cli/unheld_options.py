@@ -8,22 +8,21 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import click
+
 from ..errors import UsageError
-from . import flags
 from .container_options import size
-from .flags import invalid
+from .options import invalid
 
 _OPTIONS = (
-    flags.option("--cpu-rt-period", integer=True, help="Limit CPU real-time period (does not hold)"),
-    flags.option("--cpu-rt-runtime", integer=True, help="Limit CPU real-time runtime (does not hold)"),
-    flags.option("--kernel-memory", metavar="BYTES", help="Kernel memory limit (does not hold)"),
-    flags.option("--memory-swappiness", default=-1, integer=True, help="Tune memory swappiness (does not hold)"),
-    flags.option("--oom-kill-disable", boolean=True, help="Disable OOM Killer (does not hold)"),
-    flags.option("--device-cgroup-rule", multiple=True, metavar="LIST", help="Add a device rule (does not hold)"),
-    flags.option(
-        "--disable-content-trust",
-        off="--no-disable-content-trust",
-        boolean=True,
+    click.option("--cpu-rt-period", type=int, metavar="INT", help="Limit CPU real-time period (does not hold)"),
+    click.option("--cpu-rt-runtime", type=int, metavar="INT", help="Limit CPU real-time runtime (does not hold)"),
+    click.option("--kernel-memory", metavar="BYTES", help="Kernel memory limit (does not hold)"),
+    click.option("--memory-swappiness", default=-1, metavar="INT", help="Tune memory swappiness (does not hold)"),
+    click.option("--oom-kill-disable", is_flag=True, help="Disable OOM Killer (does not hold)"),
+    click.option("--device-cgroup-rule", multiple=True, metavar="LIST", help="Add a device rule (does not hold)"),
+    click.option(
+        "--disable-content-trust/--no-disable-content-trust",
         default=True,
         help="Skip image verification (default true)",
     ),

@@ -6,9 +6,10 @@ import os
 import platform
 from typing import Any
 
+import click
+
 from .. import __version__
-from . import flags
-from .context import Context
+from .options import Command
 from .template import Template
 
 TEXT = """\
@@ -24,9 +25,9 @@ Server: {{.Server.Platform.Name}}
 {{- end}}"""
 
 
-@flags.command(at_most=0)
-@flags.option("-f", "--format", "form", default="", metavar="STRING", help="Format output using a custom template")
-def version(_: Context, /, form: str) -> None:
+@click.command(cls=Command, at_most=0, short_help="Show the version of the engine and what it stands on")
+@click.option("-f", "--format", "form", default="", metavar="STRING", help="Format output using a custom template")
+def version(form: str) -> None:
     """Show the version of the engine and what it stands on."""
     print(Template({"": TEXT, "json": "{{json .}}"}.get(form, form)).render(_document()))
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from ..errors import RootlessError
-from . import flags
 from .context import Context
 from .inspect import print_documents
+from .options import Command
 from .volume_common import volume_document, volumes
 
 
-@flags.command("VOLUME [VOLUME...]", at_least=1)
-@flags.option("-f", "--format", "form", default="json", metavar="STRING", help="Format output using a template")
-@flags.argument("names", many=True)
-def volume_inspect(context: Context, /, names: tuple[str, ...], form: str) -> int:
+@click.command(cls=Command, at_least=1, short_help="Display detailed information on one or more volumes")
+@click.option("-f", "--format", "form", default="json", metavar="STRING", help="Format output using a template")
+@click.argument("names", nargs=-1)
+@click.pass_context
+def volume_inspect(ctx: click.Context, /, names: tuple[str, ...], form: str) -> int:
     """Show everything that is known of each of the volumes NAMES."""
+    context: Context = ctx.obj
     documents, failures = [], []
     for name in names:
         try:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import click
+
 from ..container.volume_use import users
-from . import flags
 from .context import Context
 from .format import Field, human_size, print_rows
 from .image_common import parse_filters
+from .options import Command
 from .volume_common import LS_FILTERS, chosen, labels_text
 
 if TYPE_CHECKING:
@@ -68,12 +70,14 @@ FIELDS = {
 """What `--format` may name, by Docker's names."""
 
 
-@flags.command(at_most=0)
-@flags.option("-f", "--filter", "filters", multiple=True, help='Provide filter values (e.g. "dangling=true")')
-@flags.option("--format", "form", default="", metavar="STRING", help="Format output using a custom template")
-@flags.option("-q", "--quiet", boolean=True, help="Only display volume names")
-def volume_ls(context: Context, /, filters: tuple[str, ...], form: str, quiet: bool) -> None:
+@click.command(cls=Command, at_most=0, short_help="List volumes")
+@click.option("-f", "--filter", "filters", multiple=True, help='Provide filter values (e.g. "dangling=true")')
+@click.option("--format", "form", default="", metavar="STRING", help="Format output using a custom template")
+@click.option("-q", "--quiet", is_flag=True, help="Only display volume names")
+@click.pass_context
+def volume_ls(ctx: click.Context, /, filters: tuple[str, ...], form: str, quiet: bool) -> None:
     """List volumes."""
+    context: Context = ctx.obj
     listing = Listing(context)
     rows = [Row(volume, listing) for volume in chosen(context, parse_filters(filters, LS_FILTERS))]
     print_rows(rows, FIELDS, _form(form, quiet), TABLE)

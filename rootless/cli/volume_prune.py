@@ -5,25 +5,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+import click
+
 from ..errors import InvalidError
 from ..volumes.store import Volume
-from . import flags, prune_filters
+from . import prune_filters
 from .confirm import confirmed
 from .context import Context
 from .format import human_size
 from .image_common import parse_bool, parse_filters
+from .options import Command
 
 FILTERS = ("all", "label", "label!")
 
 
-@flags.command(at_most=0)
-@flags.option("-a", "--all", "everything", boolean=True, help="Remove all unused volumes, not just anonymous ones")
-@flags.option("--filter", "filters", multiple=True, help='Provide filter values (e.g. "label=<label>")')
-@flags.option("-f", "--force", boolean=True, help="Do not prompt for confirmation")
-def volume_prune(context: Context, /, everything: bool, filters: tuple[str, ...], force: bool) -> int:
+@click.command(cls=Command, at_most=0, short_help="Remove unused local volumes")
+@click.option("-a", "--all", "everything", is_flag=True, help="Remove all unused volumes, not just anonymous ones")
+@click.option("--filter", "filters", multiple=True, help='Provide filter values (e.g. "label=<label>")')
+@click.option("-f", "--force", is_flag=True, help="Do not prompt for confirmation")
+@click.pass_context
+def volume_prune(ctx: click.Context, /, everything: bool, filters: tuple[str, ...], force: bool) -> int:
     """Remove the volumes that no container has, running or not: those that nobody named, with --all the others, too."""
     from ..container.volume_prune import prune
 
+    context: Context = ctx.obj
     wanted = parse_filters(filters, FILTERS)
     if everything and "all" in wanted:
         raise InvalidError("conflicting options: cannot specify both --all and --filter all=1")
@@ -33,8 +38,8 @@ def volume_prune(context: Context, /, everything: bool, filters: tuple[str, ...]
         return 0
     pruned = prune(context.containers, Chosen(wanted, everything=everything))
     if pruned.removed:
-        print("\n".join(["Deleted Volumes:", *pruned.removed, ""]))
-    print(f"Total reclaimed space: {human_size(pruned.size)}")
+        click.echo("\n".join(["Deleted Volumes:", *pruned.removed, ""]))
+    click.echo(f"Total reclaimed space: {human_size(pruned.size)}")
     for problem in pruned.failures:
         print(f"rootless: {problem}", file=sys.stderr)
     return 1 if pruned.failures else 0

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from ..container.volume_use import users
 from ..errors import NotFoundError, RootlessError
-from . import flags
 from .context import Context
+from .options import Command
 from .volume_common import volumes
 
 
-@flags.command("VOLUME [VOLUME...]", at_least=1)
-@flags.option("-f", "--force", boolean=True, help="Force the removal of one or more volumes")
-@flags.argument("names", many=True)
-def volume_rm(context: Context, /, names: tuple[str, ...], force: bool) -> int:
+@click.command(cls=Command, at_least=1, short_help="Remove one or more volumes")
+@click.option("-f", "--force", is_flag=True, help="Force the removal of one or more volumes")
+@click.argument("names", nargs=-1)
+@click.pass_context
+def volume_rm(ctx: click.Context, /, names: tuple[str, ...], force: bool) -> int:
     """Remove the volumes NAMES and what is in them. One that a container has, running or not, stays."""
+    context: Context = ctx.obj
     context.containers.sweep()  # a --rm container that lost its monitor has no volume any more
     code = 0
     for name in names:

@@ -131,7 +131,7 @@ share_scratch() { # SCRATCH
 # to SCRATCH, with an environment of its own, and go on there.
 need_reachable_checkout() { # SCRATCH; changes CHECKOUT and VENV
     local copy=$1/checkout
-    as_test_user / "$VENV/bin/python" -c 'import rootless, msgspec' 2>/dev/null && return
+    as_test_user / "$VENV/bin/python" -c 'import rootless, click' 2>/dev/null && return
     say "$TEST_USER can't reach $CHECKOUT: going on with a copy of it"
     mkdir "$copy"
     tar --create --directory "$CHECKOUT" --exclude=./.git --exclude=./.venv --exclude=__pycache__ --exclude='./.*_cache' . |

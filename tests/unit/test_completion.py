@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rootless.cli import completion
+from rootless.cli.main import rootless
 from rootless.cli.table import COMMANDS, GROUPS
 from rootless.image.store import ImageStore
 from rootless.paths import Paths, locate
@@ -40,7 +41,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 
 
 def candidates(line: str) -> list[str]:
-    kind, *lines = completion.answer(line)
+    kind, *lines = completion.answer(rootless, line)
     assert kind == "words"
     return [text.partition("\t")[0] for text in lines]
 
@@ -88,7 +89,7 @@ def test_candidates(paths: Paths, line: str, expected: list[str]) -> None:
     [("rootless run --env-file x", "file"), ("rootless import ", "file"), ("rootless --root /", "dir")],
 )
 def test_files_are_the_shells_business(paths: Paths, line: str, kind: str) -> None:
-    assert list(completion.answer(line)) == [kind]
+    assert list(completion.answer(rootless, line)) == [kind]
 
 
 def test_images_by_the_names_that_people_write(paths: Paths) -> None:
@@ -112,7 +113,7 @@ def test_a_key_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_word_is_offered_and_has_its_help() -> None:
-    lines = list(completion.answer("rootless "))[1:]
+    lines = list(completion.answer(rootless, "rootless "))[1:]
     words = {name for name in COMMANDS if " " not in name} | GROUPS.keys()
     assert {line.partition("\t")[0] for line in lines} == words
     assert all(line.partition("\t")[2] for line in lines)
