@@ -196,7 +196,7 @@ def test_published_tcp_and_udp_are_reached_from_the_host(containers: Rootless) -
     address = own_address()
     assert send((address, tcp), data) == [checksum, f"::ffff:{address}"]  # the source address is the peer's
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        datagrams.settimeout(10)
+        datagrams.settimeout(30)
         # Not to 127.0.0.1: from there the pasta of 2023 loses the answer of a port that has another number inside.
         datagrams.sendto(b"hello", (address, port(containers, "81/udp")))
         assert datagrams.recv(100) == b"HELLO"

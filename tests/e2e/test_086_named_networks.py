@@ -110,7 +110,7 @@ def _name_servers(rootless: Rootless) -> list[int]:
 def test_nothing_is_left_of_a_network_that_nobody_is_on(networks: Rootless) -> None:
     networks.ok("network", "create", "blue")
     networks.ok("run", "--rm", "--network", "blue", IMAGE, "true")
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while _name_servers(networks) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert _name_servers(networks) == []
@@ -276,7 +276,7 @@ def test_nothing_leaks(networks: Rootless, cycles: int) -> None:
     before = _namespaces()
     for _ in range(cycles):
         networks.ok("run", "--rm", "--network", "blue", IMAGE, "true")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while _namespaces() - before and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _namespaces() - before

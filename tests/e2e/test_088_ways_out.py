@@ -24,11 +24,11 @@ needs_slirp = pytest.mark.skipif(shutil.which("slirp4netns") is None, reason="sl
 
 CLIENT = """
 import socket, sys
-with socket.create_connection((sys.argv[1], 80), timeout=3) as tcp:
+with socket.create_connection((sys.argv[1], 80), timeout=30) as tcp:
     tcp.sendall((5).to_bytes(8, "big") + b"hello")
     print(tcp.makefile().read().split()[0])
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-    udp.settimeout(3)
+    udp.settimeout(30)
     udp.sendto(b"hello", (sys.argv[1], 81))
     print(udp.recv(100).decode())
 """
@@ -61,7 +61,7 @@ def test_a_server_is_reached_from_the_host_and_its_neighbours_and_not_from_anoth
     assert send(("127.0.0.1", tcp), b"hello")[0] == hello
     assert send((address, tcp), b"hello") == [hello, f"::ffff:{address}"]  # the source address is the peer's
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        datagrams.settimeout(10)
+        datagrams.settimeout(30)
         datagrams.sendto(b"hello", (address, udp))
         assert datagrams.recv(100) == b"HELLO"
     inside = networks.ok("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web").strip()
@@ -169,7 +169,7 @@ def test_slirp4netns_takes_pastas_place(networks: Rootless, tmp_path: Path) -> N
 
 def answers(number: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", number), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", number), timeout=10) as connection:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             return connection.recv(100).startswith(b"HTTP/1.0 200")
     except OSError:

@@ -74,7 +74,7 @@ beside = next(bytes.fromhex(words[3].replace(":", "")) for words in neighbours i
 frame(ip(gateway, victim, udp(b"answer", 53, 5555)), target=beside)  # as if the name server had said it
 # The name server takes one after the other: when it has answered this, it has seen all that came before.
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sock.settimeout(10)
+sock.settimeout(30)
 sock.sendto(question(99), (gateway, 53))
 print("answered", struct.unpack("!H", sock.recv(512)[:2])[0])
 sock.sendto(b"end", (victim, 5555))
@@ -97,7 +97,7 @@ def test_nobody_asks_for_names_in_a_neighbours_name(networks: Rootless, options:
     form = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}"
     victim, gateway = networks.ok("inspect", "-f", form, "victim").split()
     own = networks.ok("inspect", "-f", form, "forger").split()[0]
-    networks.ok("exec", "forger", "ping", "-c1", "-W5", victim)  # so that it knows where that is
+    networks.ok("exec", "forger", "ping", "-c1", "-W30", victim)  # so that it knows where that is
     told = networks.ok("exec", "forger", PYTHON, "-c", FORGER, victim, gateway, own)
     assert told.split() == ["answered", "99"]
     wait_for(lambda: "over" in networks.ok("logs", "victim"))
