@@ -20,7 +20,7 @@ from ..storage.trees import Reader
 from . import operate
 from .container import Container
 from .record import State
-from .state import ALIVE, Status
+from .state import Status
 
 _CHUNK = 1 << 18
 
@@ -72,10 +72,12 @@ def steady(container: Container, doing: str, *, pause: bool) -> Iterator[None]:
     if state.status in (Status.REMOVING, Status.DEAD):
         raise ConflictError(f"You cannot {doing} container {container.id} which is being removed")
     with lasting(container):
-        if state.status not in ALIVE:
-            with container.hold(doing):
+        if (hold := container.hold_at_rest(doing)) is not None:
+            with hold:
                 yield
-        elif state.machine_id != machine_id():
+            return
+        state = container.state()
+        if state.machine_id != machine_id():
             raise ConflictError(f"container {container.name} is running on {state.host}", hint=f"{doing} it there")
         else:
             with _paused(container, state, pause=pause):

@@ -22,6 +22,7 @@ from ..errors import ConflictError, NotFoundError, StoreError
 from ..kernel import cgroup, process
 from ..paths import Paths, is_private
 from . import strays
+from .links import Names
 from .record import Record, Spec, State, decode_record, decode_state, merge, now
 from .state import ALIVE, Event, Status, step
 
@@ -31,6 +32,12 @@ APPLYING = "applying"
 
 CGROUP_TIMEOUT = 2.0
 """Seconds that killed processes have to leave their cgroup."""
+
+HOLD_TIMEOUT = 10.0
+"""Seconds for which the lock of a container that does not run is waited for."""
+
+HOLD_STEP = 0.1
+"""Seconds after which it is looked at whether it runs meanwhile."""
 
 KILL_TIMEOUT = 5.0
 """Seconds that a killed process has to end: the kernel may have to free much memory first, or wait for a disk."""
@@ -60,7 +67,8 @@ class Container:
         """Note what happened to this container, for `events`. A step of a build is no container to anybody else."""
         if self.record.build:
             return
-        known = self.record.spec.labels | {"image": self.spec.image, "name": self.name}
+        name = Names(self.paths).name_of(self.id) or self.name  # it may have been renamed since the record was read
+        known = self.record.spec.labels | {"image": self.spec.image, "name": name}
         events.emit(self.paths, "container", action, self.id, known | attributes)
 
     @property
@@ -177,6 +185,22 @@ class Container:
                 )
             time.sleep(0.01)
         return hold
+
+    def hold_at_rest(self, doing: str) -> Hold | None:
+        """The lock of a container that does not run, as soon as who has it is done: its monitor on the way out, another
+        command. None when it runs, or does meanwhile.
+
+        Raises:
+            ConflictError, NotFoundError: as `hold`.
+        """
+        deadline = time.monotonic() + HOLD_TIMEOUT
+        while self.state().status not in ALIVE:
+            try:
+                return self.hold(doing, wait=HOLD_STEP)
+            except ConflictError:
+                if time.monotonic() >= deadline:
+                    raise
+        return None
 
 
 def _remove_cgroup(state: State) -> str:

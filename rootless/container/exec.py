@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 
 from ..errors import ConflictError, UsageError
@@ -12,7 +14,7 @@ from ..runtime.main_program import main_program
 from ..runtime.program import Program
 from .container import Container
 from .environment import merge_environment
-from .state import ALIVE, Status
+from .state import ALIVE, Status, restarting
 
 
 class ExecOptions(msgspec.Struct, frozen=True):
@@ -47,23 +49,28 @@ def execute(container: Container, options: ExecOptions, idmap: IdMap, *, debug: 
     state = container.state()
     if state.status == Status.PAUSED:
         raise ConflictError(f"container {container.name} is paused, unpause the container before exec")
+    if state.status == Status.RESTARTING:
+        raise restarting(container.id)
     if state.status not in ALIVE:
         raise ConflictError(f"container {container.id} is not running")
     if options.workdir and not options.workdir.startswith("/"):
         raise UsageError(f"Cwd must be an absolute path: {options.workdir}")
     program = _program(container, options, idmap, debug, state.cgroup)
+    identifier, words = os.urandom(32).hex(), " ".join(options.command)
+    container.emit(f"exec_create: {words}", execID=identifier)
     order = execkeeper.ExecOrder(
         program=program,
         namespaces=enter.open_namespaces(state),
         attached=not options.detach,
         stdin=options.interactive and not options.detach,
         cgroup=state.cgroup,
+        ended=lambda code: container.emit("exec_die", execID=identifier, exitCode=str(code)),
         debug=debug,
     )
     started = launch.launch_exec(order)
     if not limits.wanted(container.spec.resources):
         started = msgspec.structs.replace(started, warnings=())  # where it is makes no difference that was asked for
-    container.emit(f"exec_start: {' '.join(options.command)}")
+    container.emit(f"exec_start: {words}", execID=identifier)
     return started
 
 

@@ -14,7 +14,7 @@ from ..kernel.process import machine_id
 from ..runtime import control, stream
 from . import signals
 from .container import Container, Hold, kill_if_same, signal_if_same
-from .state import ALIVE, Status
+from .state import ALIVE, Status, restarting
 from .store import Containers
 
 KILL_TIMEOUT = 10.0
@@ -36,6 +36,8 @@ def attach(container: Container, *, stdin: bool) -> stream.Connection:
     status = container.state().status
     if status == Status.PAUSED:
         raise ConflictError("You cannot attach to a paused container, unpause it first")
+    if status == Status.RESTARTING:
+        raise ConflictError("You cannot attach to a restarting container, wait until it is running")
     if status not in ALIVE:
         raise ConflictError("You cannot attach to a stopped container, start it first")
     connection = control.attach(container, stdin=stdin)
@@ -59,6 +61,7 @@ def stop(container: Container, number: int | None = None, timeout: float | None 
         number = _stop_signal(container)
     if timeout is None:
         timeout = container.spec.stop_timeout
+    container.emit("kill", signal=str(number))  # before its end is told, as in Docker
     connection = _ask_to_stop(container, number, timeout)
     if connection is not None:
         connection.receive()
@@ -95,6 +98,8 @@ def kill(container: Container, number: int) -> None:
     """
     state = container.state()
     final = number in (signal.SIGKILL, _stop_signal(container))
+    if final and state.status == Status.PAUSED:
+        unpause(container)  # as in Docker: what is to end it must be able to
     if final and container.spec.restart != "no" and state.status in ALIVE:
         if (connection := _ask_to_stop(container, number, -1)) is not None:
             connection.close()
@@ -122,8 +127,15 @@ def pause(container: Container) -> None:
     """Let no process of a container run until `unpause`.
 
     Raises:
-        ConflictError: it does not run, or is paused already.
+        ConflictError: it does not run, waits for its restart, or is paused already; in Docker's words.
     """
+    status = container.state().status
+    if status == Status.RESTARTING:
+        raise restarting(container.id)
+    if status == Status.PAUSED:
+        raise ConflictError(f"Container {container.id} is already paused")
+    if status != Status.RUNNING:
+        raise ConflictError(f"Container {container.id} is not running")
     _ask(container, stream.Pause())
 
 
@@ -131,8 +143,10 @@ def unpause(container: Container) -> None:
     """Let the processes of a paused container run again.
 
     Raises:
-        ConflictError: it is not paused.
+        ConflictError: it is not paused; in Docker's words.
     """
+    if container.state().status != Status.PAUSED:
+        raise ConflictError(f"Container {container.id} is not paused")
     _ask(container, stream.Unpause())
 
 
@@ -142,6 +156,8 @@ def _ask(container: Container, request: stream.Pause | stream.Unpause) -> None:
     connection.close()
     if isinstance(answer, stream.Refused):
         raise ConflictError(answer.message)
+    if not isinstance(answer, stream.Done):  # its monitor had no time for it: it has ended, or waits for a restart
+        raise ConflictError(f"Container {container.id} is not running")
 
 
 def wait(container: Container) -> int:
@@ -175,15 +191,15 @@ def remove(containers: Containers, container: Container, *, force: bool = False,
 
 
 def _hold_to_remove(container: Container, force: bool) -> Hold:
-    """The lock of a container that does not run. With `force` it is killed first: also one that is only being started,
-    as soon as it runs."""
+    """The lock of a container that does not run: its monitor may be on its way out. With `force` it is killed first:
+    also one that is only being started, as soon as it runs."""
     deadline = time.monotonic() + KILL_TIMEOUT
     while True:
         _end(container, force)
         try:
-            return container.hold("remove", wait=RETRY if force else 0)
+            return container.hold("remove", wait=RETRY)
         except ConflictError:
-            if not force or time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 raise
 
 

@@ -13,7 +13,7 @@ from ..errors import ConflictError, InvalidError, UnavailableError
 from ..kernel.process import machine_id
 from .container import Container
 from .record import State
-from .state import ALIVE, Status
+from .state import ALIVE, Status, restarting
 
 _RENAMED_COLUMN = re.compile(r"\s([^\s=]*)=\s*(PID\S*)")
 """`-o comm=PID`: another column under the name that the processes are told apart by."""
@@ -99,7 +99,7 @@ def top(container: Container, options: Sequence[str]) -> Listing:
     if state.status not in ALIVE:
         raise ConflictError(f"container {container.id} is not running")
     if state.status == Status.RESTARTING:
-        raise ConflictError(f"Container {container.id} is restarting, wait until the container is running")
+        raise restarting(container.id)
     if state.machine_id != machine_id():
         raise ConflictError(f"container {container.name} is running on {state.host}", hint="look at it there")
     wanted = pids(state)

@@ -5,11 +5,12 @@ It needs nothing of what makes a container (lifecycle.py), and does not import i
 
 from __future__ import annotations
 
+from ..errors import CommandError, ConflictError, RootlessError
 from ..runtime import keeper, launch
 from ..runtime.forwarding import Signals
 from . import operate
 from .container import Container, Hold
-from .state import ALIVE
+from .state import ALIVE, Status
 from .store import Containers
 
 
@@ -22,19 +23,24 @@ def start(
     signals: Signals | None = None,
     debug: bool = False,
 ) -> launch.Started | None:
-    """Start a container that does not run; None when it runs already.
+    """Start a container that does not run; None when it runs already, or another command was faster.
 
     Raises:
-        ConflictError: another command is at work on it, or it is being removed.
+        ConflictError: it is paused; another command goes on working on it, or it is being removed.
         StoreError: what a killed `apply` has left on the machine can't be taken away. The container would change what
             tells where it is.
         RootlessError, CommandError, Interrupted: as `launch.launch`.
     """
-    if container.state().status in ALIVE:
+    status = container.state().status
+    if status == Status.PAUSED:
+        raise ConflictError("cannot start a paused container, try unpause instead")
+    if status in ALIVE:
         return None
 
     def prepare() -> tuple[Container, Hold]:
-        hold = container.hold("start")
+        hold = container.hold_at_rest("start")
+        if hold is None:
+            raise ConflictError(f"container {container.name} has been started meanwhile")
         try:
             Containers(container.paths).clear_machine(container.directory)
         except BaseException:
@@ -45,7 +51,14 @@ def start(
     order = keeper.Order(
         container.paths, prepare, fresh=False, attached=attached, stdin=stdin, window=window, debug=debug
     )
-    return launch.launch(order, signals)
+    try:
+        return launch.launch(order, signals)
+    except CommandError:
+        raise
+    except RootlessError:
+        if container.state().status in ALIVE:  # what failed was to be the second one
+            return None
+        raise
 
 
 def restart(
@@ -53,8 +66,6 @@ def restart(
 ) -> launch.Started | None:
     """Stop a container, if it runs, and start it again, detached. As `start`."""
     operate.stop(container, number, timeout)
-    with container.hold("restart", wait=operate.KILL_TIMEOUT):
-        pass  # its monitor has told the end and is on its way out
     started = start(container, attached=False, stdin=False, window=window, debug=debug)
     container.emit("restart")
     return started

@@ -63,6 +63,11 @@ class IllegalTransitionError(ConflictError):
     """The event can't happen in this state; nothing was changed."""
 
 
+def restarting(container_id: str) -> ConflictError:
+    """Docker's refusal of what needs processes, while there are none."""
+    return ConflictError(f"Container {container_id} is restarting, wait until the container is running")
+
+
 def step(status: Status, event: Event) -> Status:
     """The state after `event`.
 

@@ -251,6 +251,7 @@ class Containers:
             StoreError: it can't be moved; it is then dead, and can be tried again. Or what a killed `apply` has left
                 on the machine can't be taken away; it is then as it was.
         """
+        container.refresh()  # `destroy` is told when nobody can ask for its name any more
         state = container.end_if_lost()
         self.clear_machine(container.directory, force=force)
         removing = msgspec.structs.replace(state, status=step(state.status, Event.REMOVE))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -36,6 +36,7 @@ class ExecOrder(msgspec.Struct, frozen=True):
         namespaces: descriptors on the container's namespaces, by their names under /proc/PID/ns.
         attached: the command stays, to see the output.
         stdin: what it sends is the process's input.
+        ended: is told the exit code.
         cgroup: the container's; empty for none.
     """
 
@@ -43,6 +44,7 @@ class ExecOrder(msgspec.Struct, frozen=True):
     namespaces: Mapping[str, int]
     attached: bool
     stdin: bool
+    ended: Callable[[int], None]
     cgroup: str = ""
     debug: bool = False
 
@@ -75,7 +77,7 @@ def _keep(order: ExecOrder, client: stream.Connection) -> None:
         os.close(fd)
     client.send(stream.Started("", _warnings(order, running)))
     watch = Watch(running, None, [client] if order.attached else [])
-    watch.until_the_end(order.stdin, _monitor, lambda _: None)
+    watch.until_the_end(order.stdin, _monitor, lambda watch: order.ended(watch.code))
     watch.tell_end()
 
 

@@ -1,0 +1,160 @@
+"""What commands answer in states that last a moment only, or that they don't expect. Docker's words."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from rootless.container.container import Hold
+from tests.conftest import Rootless
+from tests.waiting import wait_for
+
+IMAGE = "busybox:latest"
+POLITE = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait; done")
+A_WHILE = 1.0
+"""Seconds that a command is left waiting. One that needs longer to begin has nothing to wait for, and is right too."""
+
+
+def state(rootless: Rootless, name: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads((rootless.paths.names / name / "state.json").read_text())
+    return found
+
+
+def status(rootless: Rootless, name: str) -> str:
+    return str(state(rootless, name)["status"])
+
+
+@pytest.mark.parametrize("words", [("start", "rests"), ("rm", "rests"), ("cp", "rests:/etc/passwd", "-")])
+def test_who_works_on_a_container_at_rest_is_waited_for(rootless: Rootless, words: tuple[str, ...]) -> None:
+    """Its monitor lets the lock go a moment after the end was told: `wait x; rm x` must not depend on who is faster."""
+    rootless.ok("create", "--name", "rests", IMAGE, *POLITE)
+    hold = Hold.take((rootless.paths.names / "rests").resolve())
+    assert hold is not None
+    process = rootless.popen(*words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(A_WHILE)
+    hold.release()
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"")
+    rootless("rm", "-f", "rests")
+
+
+@pytest.mark.parametrize("words", [("start",), ("restart", "-t", "5")])
+def test_two_that_start_at_once_both_have_it_running(rootless: Rootless, words: tuple[str, ...]) -> None:
+    rootless.ok("create", "--name", "twice", IMAGE, *POLITE)
+    started = [rootless.popen(*words, "twice", stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    ends = [(process.communicate(timeout=60), process.returncode) for process in started]
+    assert ends == [((b"twice\n", b""), 0)] * 3
+    assert status(rootless, "twice") == "running"
+    rootless.ok("rm", "-f", "twice")
+
+
+@pytest.fixture
+def paused(rootless: Rootless) -> Iterator[str]:
+    rootless.ok("run", "-d", "--name", "frozen", IMAGE, *POLITE)
+    rootless.ok("pause", "frozen")
+    yield "frozen"
+    rootless.ok("rm", "-f", "frozen")
+
+
+def test_a_paused_container(rootless: Rootless, paused: str) -> None:
+    done = rootless("start", paused)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"cannot start a paused container, try unpause instead" in done.stderr
+    assert b"is already paused" in rootless("pause", paused).stderr
+
+
+def test_the_stop_signal_reaches_a_paused_container(rootless: Rootless, paused: str) -> None:
+    rootless.ok("kill", "-s", "TERM", paused)
+    wait_for(lambda: status(rootless, paused) == "exited", "its end")
+    assert state(rootless, paused)["exit_code"] == 0
+
+
+def test_words_about_what_is_not_paused(rootless: Rootless) -> None:
+    rootless.ok("create", "--name", "quiet", IMAGE, *POLITE)
+    assert b"is not running" in rootless("pause", "quiet").stderr
+    assert b"is not paused" in rootless("unpause", "quiet").stderr
+    rootless.ok("start", "quiet")
+    assert b"is not paused" in rootless("unpause", "quiet").stderr
+    rootless.ok("rm", "-f", "quiet")
+
+
+@pytest.fixture
+def between_two_runs(rootless: Rootless) -> Iterator[str]:
+    """A container that waits for its restart, and goes on waiting: its monitor is stopped."""
+    rootless.ok("run", "-d", "--name", "again", "--restart", "always", IMAGE, "sh", "-c", "exit 3")
+    monitor = int(str(state(rootless, "again")["monitor"]))
+
+    def stopped() -> bool:
+        os.kill(monitor, signal.SIGSTOP)
+        if status(rootless, "again") == "restarting":
+            return True
+        os.kill(monitor, signal.SIGCONT)
+        return False
+
+    wait_for(stopped, "the time between two runs")
+    yield "again"
+    os.kill(monitor, signal.SIGCONT)
+    rootless.ok("rm", "-f", "again")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("pause", "again"), "is restarting, wait until the container is running"),
+        (("exec", "again", "true"), "is restarting, wait until the container is running"),
+        (("top", "again"), "is restarting, wait until the container is running"),
+        (("unpause", "again"), "is not paused"),
+        (("attach", "again"), "You cannot attach to a restarting container, wait until it is running"),
+    ],
+)
+def test_what_needs_processes_says_that_there_are_none(
+    rootless: Rootless, between_two_runs: str, words: tuple[str, ...], message: str
+) -> None:
+    done = rootless(*words)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert message in done.stderr.decode()
+
+
+def test_events_have_the_name_of_their_time(rootless: Rootless) -> None:
+    """A monitor and a removal have read the container's document long before."""
+    identifier = rootless.ok("run", "-d", "--name", "before", IMAGE, *POLITE).strip()
+    rootless.ok("rename", "before", "after")
+    for words in ("pause",), ("unpause",), ("stop", "-t", "9"), ("rm",):
+        rootless.ok(*words, "after")
+    form = "{{.Action}} {{.Actor.Attributes.name}}"
+    shown = rootless.ok("events", "--since", "0", "--until", "0s", "-f", f"container={identifier}", "--format", form)
+    assert shown.splitlines()[-6:] == [
+        "pause after",
+        "unpause after",
+        "kill after",
+        "die after",
+        "stop after",
+        "destroy after",
+    ]
+
+
+def test_events_of_an_exec_belong_together(rootless: Rootless) -> None:
+    identifier = rootless.ok("run", "-d", "--name", "busy", IMAGE, *POLITE).strip()
+    assert rootless("exec", "busy", "sh", "-c", "exit 5").returncode == 5
+    words = ("events", "--since", "0", "--until", "0s", "--format", "json", "-f", f"container={identifier}")
+
+    def seen() -> list[dict[str, dict[str, dict[str, str]]]]:
+        events = [json.loads(line) for line in rootless.ok(*words).splitlines()]
+        return [event for event in events if event["Action"].startswith("exec_")]
+
+    wait_for(lambda: len(seen()) == 3, "the event of its end")
+    assert sorted(str(event["Action"]) for event in seen()) == [
+        "exec_create: sh -c exit 5",
+        "exec_die",
+        "exec_start: sh -c exit 5",
+    ]
+    attributes = [event["Actor"]["Attributes"] for event in seen()]
+    assert len({found["execID"] for found in attributes}) == 1
+    assert [found["exitCode"] for found in attributes if "exitCode" in found] == ["5"]
+    rootless.ok("rm", "-f", "busy")
