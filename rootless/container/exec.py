@@ -79,10 +79,9 @@ def _program(container: Container, options: ExecOptions, idmap: IdMap, debug: bo
     program = msgspec.structs.replace(
         main,
         argv=options.command,
-        env=merge_environment(main.env, options.env),
+        env=merge_environment(("TERM=xterm",) if options.tty else (), main.env, options.env),
         workdir=options.workdir or main.workdir,
         user=options.user or main.user,
-        group_add=() if options.user else main.group_add,
         tty=options.tty,
         stdin_open=options.interactive,
         init=False,

@@ -65,6 +65,23 @@ def test_environment_directory_and_user(rootless: Rootless, running: str) -> Non
     ]
 
 
+def test_a_terminal_has_a_name_unless_the_container_says_another(rootless: Rootless, running: str) -> None:
+    """Without TERM no program draws: vi, top and clear are what most people use exec for."""
+    terms = ("sh", "-c", "echo ${TERM-none}")
+    assert rootless.ok("exec", running, *terms) == "none\n"
+    assert rootless.ok("exec", "-t", running, *terms) == "xterm\r\n"
+    assert rootless.ok("exec", "-t", "-e", "TERM=linux", running, *terms) == "linux\r\n"
+
+
+def test_added_groups_are_those_of_another_user_too(rootless: Rootless) -> None:
+    """--group-add video, and exec -u app: as in Docker."""
+    rootless.ok("run", "-d", "--name", "grouped", "--group-add", "44", "-u", "7:8", IMAGE, "sleep", "600")
+    assert rootless.ok("exec", "grouped", "id", "-G").split() == ["8", "44"]
+    assert rootless.ok("exec", "-u", "1000:5", "grouped", "id", "-G").split() == ["5", "44"]
+    assert "44" in rootless.ok("exec", "-u", "root", "grouped", "id", "-G").split()
+    rootless.ok("rm", "-f", "grouped")
+
+
 def test_powers_are_the_containers(rootless: Rootless, running: str) -> None:
     shown = ("grep", "-E", "^(CapEff|Seccomp):", "/proc/self/status")
     assert rootless.ok("exec", running, *shown).split() == ["CapEff:", "00000000a80425fb", "Seccomp:", "2"]
@@ -114,8 +131,8 @@ def test_a_terminal_of_its_own(rootless: Rootless, running: str) -> None:
         program, arguments, env=rootless.environment, encoding="utf-8", timeout=60, dimensions=(33, 99)
     )
     child.expect_exact("/tmp # ")
-    child.sendline("stty size; tty")
-    child.expect_exact("33 99\r\n/dev/pts/0")
+    child.sendline("stty size; tty; echo $TERM")
+    child.expect_exact("33 99\r\n/dev/pts/0\r\nxterm\r\n")
     child.sendline("exit 3")
     child.expect(pexpect.EOF)
     child.wait()
