@@ -10,10 +10,11 @@ is held meanwhile: no other thread runs and no Python signal handler; the server
 that pyfuse3 looks these names up in its module's `trio` when it runs (as its own asyncio adapter does) and uses no
 others.
 
-The INIT edit. pyfuse3 offers no way to set flags in the answer to FUSE_INIT. So libfuse is first given a socket pair;
-the kernel's INIT request is passed through it, the answer edited on its way back, and then the device is put over the
-socket with dup2(2). This assumes that libfuse reads one request at a time from whatever descriptor it was given as
-/dev/fd/N.
+The edits. pyfuse3 offers no way to set flags in the answer to FUSE_INIT, nor in that to FUSE_OPENDIR. So libfuse is
+first given a socket pair; the kernel's INIT request is passed through it, the answer edited on its way back, and then
+the device is put over the socket with dup2(2). An OPENDIR whose listing the kernel may keep (`listing`) puts the socket
+back for its answer, which is edited in the same way before the next request is read. This assumes that libfuse reads
+one request at a time from whatever descriptor it was given as /dev/fd/N, and writes the answer there in one piece.
 
 The check. The drive is watched until the first wait for a request: when pyfuse3 asks the stand-in for a name it
 doesn't have, suspends, or ends before that, the session is made anew on the device itself and plain `pyfuse3.main`
@@ -29,6 +30,7 @@ import socket
 import struct
 import sys
 import types
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -48,6 +50,8 @@ _OUT_HEADER = struct.Struct("<IiQ")
 _FLAGS_IN_REQUEST = 52  # behind fuse_in_header (40) and major, minor, max_readahead
 _FLAGS_IN_ANSWER = 28  # behind fuse_out_header (16) and major, minor, max_readahead
 _ANSWER_SIZE = 80
+_FLAGS_IN_OPEN_ANSWER = 24  # behind fuse_out_header (16) and fh
+_OPEN_ANSWER_SIZE = 32
 
 
 class AssumptionError(Exception):
@@ -55,33 +59,76 @@ class AssumptionError(Exception):
 
 
 class Session:
-    """The device, and the socket pair that stands for it until FUSE_INIT is answered."""
+    """The device, and the socket pair that stands for it where an answer is to be edited.
+
+    Attributes:
+        device: the mounted /dev/fuse.
+        descriptor: what libfuse reads requests from and writes answers to: the socket, or a duplicate of the device.
+        started: pyfuse3 has come to its first wait for a request.
+    """
 
     def __init__(self, device: int, *, live: bool) -> None:
         self.device = device
         self._live = live
-        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._far = far
-        self.descriptor = near.detach()
+        self._near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.descriptor = os.dup(self._near.fileno())
         self.started = False
         self._offered: int | None = None
+        self._answer = bytearray(_OPEN_ANSWER_SIZE)
+        self._flags = 0
+        self._waits: Any = None
 
-    def before_request(self) -> bool:
-        """pyfuse3 is about to read: see to it that there is something to read. True once it reads the device itself."""
-        self.started = True
-        if self._offered is None:
-            request = os.read(self.device, 1 << 20)
-            if len(request) < _FLAGS_IN_REQUEST + 4 or struct.unpack_from("<I", request, 4)[0] != FUSE_INIT:
-                raise AssumptionError("the first request is not FUSE_INIT")
-            self._offered = struct.unpack_from("<I", request, _FLAGS_IN_REQUEST)[0]
-            self._far.send(request)
-            return False
-        os.write(self.device, edited(self._far.recv(1 << 16), self._offered, live=self._live))
-        os.dup2(self.device, self.descriptor, inheritable=False)
-        # Two descriptors of one device: with the first gone, only the session's own keeps the connection.
-        os.close(self.device)
+    def watch(self, lowlevel: Any) -> None:
+        """Have `lowlevel.wait_readable`, which pyfuse3 calls before it reads a request, see to the edits."""
+        self._waits = lowlevel
+        lowlevel.wait_readable = self._before_init
+
+    def redirect(self, flags: int) -> None:
+        """The answer that comes next is one to FUSE_OPENDIR, which shall have these flags."""
+        self._flags = flags
+        os.dup2(self._near.fileno(), self.descriptor, inheritable=False)
+        self._waits.wait_readable = self._after_opendir
+
+    def close(self) -> None:
+        """Close what libfuse does not close, but for the device."""
+        self._near.close()
         self._far.close()
-        return True
+
+    def _before_init(self, descriptor: int) -> _Ready:
+        self.started = True
+        request = os.read(self.device, 1 << 20)
+        if len(request) < _FLAGS_IN_REQUEST + 4 or struct.unpack_from("<I", request, 4)[0] != FUSE_INIT:
+            raise AssumptionError("the first request is not FUSE_INIT")
+        self._offered = struct.unpack_from("<I", request, _FLAGS_IN_REQUEST)[0]
+        self._far.send(request)
+        self._waits.wait_readable = self._after_init
+        return READY
+
+    def _after_init(self, descriptor: int) -> _Ready:
+        assert self._offered is not None
+        os.write(self.device, edited(self._far.recv(1 << 16), self._offered, live=self._live))
+        return self._restore()
+
+    def _after_opendir(self, descriptor: int) -> _Ready:
+        size = self._far.recv_into(self._answer)
+        add_flags(self._answer, size, self._flags)
+        with suppress(FileNotFoundError):  # nobody waits for it any more
+            os.write(self.device, memoryview(self._answer)[:size])
+        return self._restore()
+
+    def _restore(self) -> _Ready:
+        """Let libfuse read and write the device itself."""
+        os.dup2(self.device, self.descriptor, inheritable=False)
+        self._waits.wait_readable = at_once
+        return READY
+
+
+def add_flags(answer: bytearray, size: int, flags: int) -> None:
+    """Set flags (struct fuse_open_out) in an answer to FUSE_OPENDIR, unless it says that this has failed."""
+    if size != _OPEN_ANSWER_SIZE or _OUT_HEADER.unpack_from(answer)[1] != 0:
+        return
+    (given,) = struct.unpack_from("<I", answer, _FLAGS_IN_OPEN_ANSWER)
+    struct.pack_into("<I", answer, _FLAGS_IN_OPEN_ANSWER, given | flags)
 
 
 def edited(answer: bytes, offered: int, *, live: bool) -> bytes:
@@ -111,6 +158,11 @@ class _Ready:
 
 
 READY = _Ready()
+
+
+def at_once(descriptor: int) -> _Ready:  # noqa: ARG001
+    """A wait_readable that leaves the waiting to libfuse's read()."""
+    return READY
 
 
 class _Lock:
@@ -156,14 +208,11 @@ def stand_in(session: Session | None) -> types.ModuleType:
 
     lowlevel: Any = _Strict("trio.lowlevel")
 
-    def wait_readable(descriptor: int) -> _Ready:  # noqa: ARG001
-        if session is not None and session.before_request():
-            lowlevel.wait_readable = lambda descriptor: READY  # noqa: ARG005
-        return READY
-
     lowlevel.current_task = lambda: task
     lowlevel.current_trio_token = lambda: None
-    lowlevel.wait_readable = wait_readable
+    lowlevel.wait_readable = at_once
+    if session is not None:
+        session.watch(lowlevel)
     trio: Any = _Strict("trio")
     trio.lowlevel = lowlevel
     trio.Lock = _Lock
@@ -207,6 +256,7 @@ def run(union: Union, device: int) -> None:
     operations = Operations(union, api)
     session = Session(device, live=union.tree.live)
     api.trio = stand_in(session)
+    operations.listing_opened = session.redirect
     api.init(operations, f"/dev/fd/{session.descriptor}", {"fsname=cow"})
     _settle_memory()
     try:
@@ -216,9 +266,13 @@ def run(union: Union, device: int) -> None:
     except AssumptionError as problem:
         log.warning("plain pyfuse3 under trio: %s", problem)
         api.close(unmount=False)
+        session.close()
+        operations.listing_opened = None
         _run_under_trio(api, operations, device)
         return
     api.close(unmount=False)
+    session.close()
+    os.close(device)
 
 
 def _drive(api: Any, session: Session) -> None:

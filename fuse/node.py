@@ -65,10 +65,12 @@ class Directory(Node):
         complete: `children` holds every entry, so a name that is not in it does not exist.
         names: what the parts in unchanging lower layers hold, once enough was asked for that they do not have.
         misses: how often that was.
+        order: the names as they were listed last, None since one has come or gone (`listing`).
+        keeper: an opening has the kernel's kept listing to itself.
         fds: open descriptors by layer; a cache that `handles.Handles` fills and empties.
     """
 
-    __slots__ = ("children", "complete", "fds", "layers", "misses", "names")
+    __slots__ = ("children", "complete", "fds", "keeper", "layers", "misses", "names", "order")
 
     def __init__(
         self, ino: int, parent: Directory | None, name: bytes, layers: tuple[int, ...], status: os.stat_result
@@ -80,6 +82,13 @@ class Directory(Node):
         self.names: dict[int, frozenset[bytes]] = {}
         self.misses = 0
         self.fds: dict[int, int] = {}
+        self.order: list[bytes] | None = None
+        self.keeper = False
+
+    def alter(self) -> None:
+        """A name has come or gone, as the kernel knows, or will know when it is answered."""
+        self.touch()
+        self.order = None
 
     @property
     def pure(self) -> bool:

@@ -15,15 +15,20 @@ from functools import wraps
 from typing import Any
 
 from .files import Change
+from .listing import Listing
 from .metadata import Caller
 from .node import File, Node
-from .union import Listing, Union
+from .union import Union
 
 SOON = 1.0
 """Seconds that the kernel may keep what comes from a live layer."""
 
 FOREVER = 1e6
 """Seconds that the kernel may keep a name or attributes: nobody else changes an image or this upper directory."""
+
+FOPEN_KEEP_CACHE = 1 << 1
+FOPEN_CACHE_DIR = 1 << 3
+"""Of linux/fuse.h: leave alone what the kernel keeps of a directory; let this opening fill and read it."""
 
 REPLIES = 200_000
 """How many replies may be made before all that are kept are dropped: the kernel has them for as long as it likes."""
@@ -52,7 +57,11 @@ def answering(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
 
 
 class Operations:
-    """The handlers that pyfuse3 calls; `api` is that module, which only the engine imports."""
+    """The handlers that pyfuse3 calls; `api` is that module, which only the engine imports.
+
+    Attributes:
+        listing_opened: told, before an OPENDIR is answered, of flags that pyfuse3 can't put into the answer.
+    """
 
     supports_dot_lookup = False
     enable_writeback_cache = False
@@ -76,6 +85,7 @@ class Operations:
         self._listings: dict[int, Listing] = {}
         self._next_listing = 1
         self._replies = 0
+        self.listing_opened: Callable[[int], None] | None = None
         self._absent = api.EntryAttributes()
         self._absent.st_ino = 0
         self._absent.entry_timeout = SOON if self._tree.live else FOREVER
@@ -196,33 +206,37 @@ class Operations:
     def opendir(self, ino: int, context: Caller) -> int:
         handle = self._next_listing
         self._next_listing += 1
-        self._listings[handle] = self.union.opendir(self.union.directory(ino))
+        listing = self._listings[handle] = self.union.opendir(self.union.directory(ino))
+        if self.listing_opened is not None and not self._tree.live:
+            flags = FOPEN_KEEP_CACHE if listing.kept else 0
+            if listing.keeps:
+                flags |= FOPEN_CACHE_DIR
+            if flags:
+                self.listing_opened(flags)
         return handle
 
     @answering
     def readdir(self, handle: int, offset: int, token: object) -> None:
         listing = self._listings[handle]
-        entries = self.union.entries(listing, offset)
-        children = listing.node.children
+        names = self.union.entries(listing, offset)
+        directory = listing.node
+        children = directory.children
         reply = self._reply_entry
-        for place in range(offset, len(entries)):
-            name, node = entries[place]
-            if place < 2:  # "." and ".." hold no reference
-                if not reply(token, name, node.reply or self._attributes(node), place + 1):
-                    break
+        for place, name, node in ((0, b".", directory), (1, b"..", directory.parent or directory))[offset:]:
+            if not reply(token, name, node.reply or self._attributes(node), place + 1):  # these hold no reference
+                return
+        for place in range(max(offset, 2), len(names) + 2):
+            name = names[place - 2]
+            entry = children.get(name) or self._tree.child(directory, name)  # it may have been forgotten, or be gone
+            if entry is None:
                 continue
-            if children.get(name) is not node:
-                now = self._tree.child(listing.node, name)  # replaced since the reading began, or forgotten
-                if now is None:
-                    continue
-                node = now
-            if not reply(token, name, node.reply or self._attributes(node), place + 1):
+            if not reply(token, name, entry.reply or self._attributes(entry), place + 1):
                 break
-            node.lookups += 1
+            entry.lookups += 1
 
     @answering
     def releasedir(self, handle: int) -> None:
-        del self._listings[handle]
+        self._listings.pop(handle).close()
 
     @answering
     def fsyncdir(self, handle: int, data_only: bool) -> None:

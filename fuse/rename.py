@@ -64,12 +64,12 @@ class Renames:
             set_opaque(at(source, old_name))
         hidden = tree.lower_has(old, old_name)
         self._rename(source, old_name, destination, new_name, node, leave_whiteout=hidden)
-        if tree.quota is not None:
-            tree.quota.update(source)
-            tree.quota.update(destination)
         if target is not None:
             tree.detach(new, new_name, target)
         self._relink(old, old_name, new, new_name, node)
+        if tree.quota is not None:
+            tree.quota.update(source)
+            tree.quota.update(destination)
 
     def _rename(
         self, source: int, old_name: bytes, destination: int, new_name: bytes, node: Node, *, leave_whiteout: bool
@@ -195,7 +195,7 @@ class Renames:
 
     @staticmethod
     def _unlink_name(parent: Directory, name: bytes, node: Node) -> None:
-        parent.touch()
+        parent.alter()
         node.touch()
         if parent.children.get(name) is node:
             del parent.children[name]
@@ -206,8 +206,10 @@ class Renames:
 
     @staticmethod
     def _link_name(parent: Directory, name: bytes, node: Node) -> None:
-        parent.touch()
+        parent.alter()
         parent.children[name] = node
+        if isinstance(node, Directory):
+            node.order = None  # it has another ".."
         if node.parent is None:
             node.parent, node.name = parent, name
         elif isinstance(node, File):

@@ -165,7 +165,7 @@ class Tree:
     def detach(self, parent: Directory, name: bytes, node: Node) -> None:
         """`name` is gone from `parent`; a hard link lives on under another name, an open file without one."""
         parent.children.pop(name, None)
-        parent.touch()
+        parent.alter()
         node.reply = None  # the link count in it is no longer true
         if isinstance(node, File):
             self._detach_file(parent, name, node)

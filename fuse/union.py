@@ -22,6 +22,7 @@ from .files import Files
 from .handles import Handles, capacity
 from .host import HostLayer
 from .layer import Layer, LayerSpec
+from .listing import Listing
 from .metadata import Caller, at
 from .node import UPPER, Directory, File, Node
 from .owned import OwnedLayer
@@ -71,16 +72,6 @@ KINDS: dict[str, type[Layer]] = {"mapped": Layer, "owned": OwnedLayer, "host": H
 def open_layer(index: int, spec: LayerSpec) -> Layer:
     """The layer that `spec` describes. OSError when its root is not a directory that can be opened."""
     return KINDS[spec.kind](index, spec)
-
-
-class Listing:
-    """An open directory: the entries as they were when the reading began, so that their places don't move."""
-
-    __slots__ = ("entries", "node")
-
-    def __init__(self, node: Directory) -> None:
-        self.node = node
-        self.entries: list[tuple[bytes, Node]] | None = None
 
 
 class Union:
@@ -218,7 +209,7 @@ class Union:
             os.link(node.name, temporary, src_dir_fd=source, dst_dir_fd=work.fd, follow_symlinks=False)
             os.rename(temporary, name, src_dir_fd=work.fd, dst_dir_fd=directory)
         node.touch()
-        parent.touch()
+        parent.alter()
         self._names_changed(directory)
         self.tree.table.share(node, self.tree.status(node))
         return self.tree.add_link(node, parent, name)
@@ -240,9 +231,9 @@ class Union:
             os.rename(self.whiteouts.prepare(), name, src_dir_fd=self.copyup.work.fd, dst_dir_fd=directory)
         else:
             os.unlink(name, dir_fd=directory)
-        self._names_changed(directory)
         node.status = status
         self.tree.detach(parent, name, node)
+        self._names_changed(directory)
 
     def rmdir(self, parent: Directory, name: bytes) -> None:
         """Remove an empty directory, along with the whiteouts that it holds in the writable layer."""
@@ -260,26 +251,26 @@ class Union:
             self.whiteouts.create(directory, name)
         else:
             self._remove_directory(directory, name, node, leave_whiteout=below)
-        self._names_changed(directory)
         self.tree.detach(parent, name, node)
+        self._names_changed(directory)
 
     def opendir(self, node: Directory) -> Listing:
         """A listing of `node`, not read yet."""
-        return Listing(node)
+        return Listing(node, live=self.tree.live)
 
-    def entries(self, listing: Listing, offset: int) -> list[tuple[bytes, Node]]:
-        """The entries of a listing, which begin anew when it is read from 0 (rewinddir(3)).
+    def entries(self, listing: Listing, offset: int) -> list[bytes]:
+        """The names of a listing (but for . and ..) by place, which begins anew when it is read from 0 (rewinddir(3)).
 
-        The places of the others stay as they are while entries come and go. What the directory no longer has under its
-        name is the reader's to leave out.
+        What the directory no longer has under its name is the reader's to leave out.
         """
-        entries = listing.entries
-        if entries is None or offset == 0:
+        names = listing.names
+        if names is None or offset == 0:
             node = listing.node
             self.tree.load(node)
-            parent = node.parent if node.parent is not None else node
-            entries = listing.entries = [(b".", node), (b"..", parent), *node.children.items()]
-        return entries
+            if node.order is None or self.tree.live:
+                node.order = list(node.children)
+            names = listing.names = node.order
+        return names
 
     def statfs(self) -> os.statvfs_result:
         """The space of the file system that the topmost layer lies on, as far as the limit allows."""
@@ -339,7 +330,7 @@ class Union:
             os.rename(temporary, name, src_dir_fd=work.fd, dst_dir_fd=directory)
 
     def _made(self, parent: Directory, name: bytes, directory: int) -> Node:
-        parent.touch()
+        parent.alter()
         if self.tree.quota is not None:
             self.tree.quota.update(at(directory, name))
         self._names_changed(directory)

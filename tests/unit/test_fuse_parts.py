@@ -186,6 +186,19 @@ class TestInit:
         assert engine.edited(self.answer(1, -71), 0xFFFFFFFF, live=False) == self.answer(1, -71)
 
 
+def test_flags_are_added_unless_it_could_not_be_opened() -> None:
+    """struct fuse_out_header, struct fuse_open_out: length, error, unique, fh, open_flags, padding."""
+    form = struct.Struct("<IiQQII")
+    answer = bytearray(form.pack(32, 0, 7, 5, 1, 0))
+    engine.add_flags(answer, 32, 8)
+    assert form.unpack(answer) == (32, 0, 7, 5, 9, 0)
+    for size, failed in (16, -2), (32, -2), (16, 0):
+        plain = form.pack(size, failed, 7, 5, 1, 0)
+        answer = bytearray(plain)
+        engine.add_flags(answer, size, 8)
+        assert answer == plain
+
+
 def test_the_stand_in_refuses_what_it_has_not() -> None:
     """A pyfuse3 that uses more of trio is noticed at its first use, not by a crash later."""
     trio = engine.stand_in(None)
