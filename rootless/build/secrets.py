@@ -134,6 +134,7 @@ class Masker:
     def __init__(self, secrets: Sequence[Secret]) -> None:
         found = {value for secret in secrets for value in _masked(secret.value)}
         self._pattern = re.compile(b"|".join(map(re.escape, sorted(found, key=len, reverse=True)))) if found else None
+        self._longest = max(map(len, found), default=0)
         self._held: dict[int, bytes] = {}
 
     def feed(self, stream: int, data: bytes) -> bytes:
@@ -142,11 +143,17 @@ class Masker:
             return data
         data = self._held.pop(stream, b"") + data
         cut = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-        if len(data) - cut > LARGEST:
-            cut = len(data)
+        if len(data) - cut > 2 * LARGEST:
+            cut = self._between(data, len(data) - self._longest + 1)
         if rest := data[cut:]:
             self._held[stream] = rest
         return self._pattern.sub(MASK, data[:cut])
+
+    def _between(self, data: bytes, cut: int) -> int:
+        """A place in a line without an end, at `cut` or after it, at which no secret is cut in two."""
+        assert self._pattern is not None
+        spans = (match.span() for match in self._pattern.finditer(data))
+        return next((end for start, end in spans if start < cut < end), cut)
 
     def rest(self) -> list[tuple[int, bytes]]:
         """What was held back at the end."""

@@ -196,13 +196,23 @@ def _arguments(given: tuple[str, ...]) -> dict[str, str]:
             found[name] = value
         elif name in os.environ:
             found[name] = os.environ[name]
+    for name, value in found.items():
+        _check_text("build argument", f"{name}={value}")
     return found
+
+
+def _check_text(what: str, text: str) -> None:
+    """Images' documents are JSON, which has no other bytes than those of UTF-8."""
+    if any("\udc80" <= c <= "\udcff" for c in text):
+        raise UsageError(f"invalid {what} {text!r}: it is not UTF-8", hint="recode it, or copy it in as a file")
 
 
 def _labels(given: tuple[str, ...]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
     if any(not name for name, _, _ in pairs):
         raise UsageError("invalid label: its name is empty", hint="as NAME=VALUE")
+    for text in given:
+        _check_text("label", text)
     return {name: value for name, _, value in pairs}
 
 

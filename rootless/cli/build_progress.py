@@ -17,6 +17,9 @@ from ..errors import printable
 TAIL = 20
 """Lines of a failed command's output that are shown again below everything else."""
 
+LONGEST = 16 << 10
+"""Bytes of a line that are waited for: what has no end goes on in the next one."""
+
 
 class Display(Protocol):
     """Shows a build."""
@@ -59,7 +62,9 @@ class Vertex:
     def add(self, event: Output) -> list[tuple[float, str]]:
         """The lines that are complete now."""
         *whole, rest = (self.partial.pop(event.stream, b"") + event.data).split(b"\n")
-        if rest:
+        if len(rest) > LONGEST:
+            whole.append(rest)
+        elif rest:
             self.partial[event.stream] = rest
         return self._keep(whole, event.at)
 

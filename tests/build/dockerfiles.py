@@ -438,6 +438,13 @@ BADLY: dict[str, Case] = {
     "expose": Case("FROM busybox\nEXPOSE 70000\n", said=("70000",)),
     "stopsignal": Case("FROM busybox\nSTOPSIGNAL SIGNOTHING\n", said=("SIGNOTHING",)),
     "argument-form": Case("FROM busybox\n", ("--build-arg", "=x"), said=("invalid build argument",)),
+    "argument-bytes": Case(
+        "FROM busybox\nARG a\nRUN echo $a\n", ("--build-arg", "a=\udcff"), said=("it is not UTF-8",)
+    ),
+    "argument-bytes-of-the-environment": Case(
+        "FROM busybox\nARG a\nRUN echo $a\n", ("--build-arg", "a"), env={"a": "\udcff"}, said=("it is not UTF-8",)
+    ),
+    "label-bytes": Case("FROM busybox\n", ("--label", "a=\udcff"), said=("it is not UTF-8",)),
     "network": Case("FROM busybox\n", ("--network", "lan"), said=("lan",)),
     "allow-insecure": Case("FROM busybox\n", ("--allow", "security.insecure"), said=("security.insecure",)),
     "allow-form": Case("FROM busybox\n", ("--allow", "lan"), said=("invalid entitlement: lan",)),

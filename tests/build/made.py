@@ -76,13 +76,27 @@ class Made:
                 del self.files[name]
 
 
+def of_archive(outer: tarfile.TarFile) -> Made:
+    """The only image of an archive by `docker save`."""
+
+    def member(name: str) -> Any:
+        return outer.extractfile(name)
+
+    (manifest,) = json.load(member("manifest.json"))
+    made = Made(json.load(member(manifest["Config"])), manifest)
+    for name in manifest["Layers"]:
+        with tarfile.open(fileobj=member(name)) as opened:
+            made.apply(opened)
+    return made
+
+
 def _file(layer: tarfile.TarFile, entry: tarfile.TarInfo) -> File:
     content = entry.linkname
     if entry.isreg():
         stream = layer.extractfile(entry)
         assert stream is not None
         content = stream.read().decode("latin-1")
-    return File(KINDS[entry.type], f"{entry.uid}:{entry.gid}", entry.mode, content)
+    return File(KINDS[entry.type], f"{entry.uid}:{entry.gid}", entry.mode & 0o7777, content)
 
 
 def read(archive: Path) -> Made:

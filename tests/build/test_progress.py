@@ -9,6 +9,8 @@ import termios
 
 import pytest
 
+from rootless.build.events import Output
+from rootless.cli import build_progress
 from tests.build.site import Site
 from tests.conftest import Rootless
 
@@ -49,6 +51,17 @@ def test_on_a_terminal(rootless: Rootless, site: Site) -> None:
     last = shown.rpartition("[+] Building")[2]
     assert re.search(r"=> \[3/3\] RUN for .* [0-9]\.[0-9]s", last) and "=> => #" not in last
     assert all(len(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line)) <= 80 for line in last.splitlines())
+
+
+def test_a_line_without_an_end_is_not_waited_for() -> None:
+    """A command that writes gigabytes in one line: what is kept of it has bounds, and nothing of it is lost."""
+    vertex, said, kept = build_progress.Vertex(1, "x", 0.0), 0, 0
+    for _ in range(1000):
+        lines = vertex.add(Output("x", 1.0, 1, b"y" * 5000))
+        said += sum(len(text) for _, text in lines)
+        kept = max(kept, sum(map(len, vertex.partial.values())))
+    said += sum(len(text) for _, text in vertex.rest(2.0))
+    assert kept <= build_progress.LONGEST and said == 1000 * 5000
 
 
 def test_for_a_pipe(site: Site) -> None:
