@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from .obtain import obtain, obtain_options, read_obtain
 from .options import Command
 from .resource_options import read_resources, resource_options
 from .unheld_options import take_unheld, unheld_options
+
+if TYPE_CHECKING:
+    from ..container.engine import Engine
 
 
 @click.command(
@@ -73,10 +76,12 @@ def run(
             if engine.idmap.single:
                 reason = engine.idmap.reason
                 _say_once(context.paths, f"there is only one id in the container, everything is its root's: {reason}")
-            with lifecycle.plan(engine, options, image, name) as maker:
-                window = streams.window()
+            window, container_id = streams.window(), lifecycle.new_id()
+            with (
+                lifecycle.plan(engine, options, image, name, container_id) as maker,
+                _noting(engine, container_id, note),
+            ):
                 started = lifecycle.run(engine, maker, attached=not detach, stdin=stdin, window=window, signals=signals)
-            note(started.container_id)
         streams.warn((*unheld, *started.warnings))
         if detach or not outputs:
             print(started.container_id, flush=True)
@@ -129,6 +134,18 @@ def id_file(path: str) -> Iterator[Callable[[str], None]]:
             file.close()
         if not noted:
             Path(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def _noting(engine: Engine, container_id: str, note: Callable[[str], None]) -> Iterator[None]:
+    """Note the id of a container that is made in this block. As in Docker, one that could not be started stays."""
+    try:
+        yield
+    except BaseException:
+        if container_id in engine.containers.ids():
+            note(container_id)
+        raise
+    note(container_id)
 
 
 def _say_once(paths: Paths, text: str) -> None:

@@ -28,11 +28,21 @@ Maker = Callable[[int], tuple[Container, Hold]]
 (0: none will now): that monitor makes it itself, so that a command which was killed before leaves nothing."""
 
 
+def new_id() -> str:
+    """The id of a container to be: 64 hexadecimal digits, as in Docker."""
+    return os.urandom(32).hex()
+
+
 @contextmanager
-def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "") -> Iterator[Maker]:
+def plan(
+    engine: Engine, options: spec.Options, image_name: str, name: str = "", container_id: str = ""
+) -> Iterator[Maker]:
     """Check everything that can be checked before a container exists, unpack what is not unpacked yet.
 
     Until the end of the block the image can't be removed: a container that is being made is not seen yet.
+
+    Args:
+        container_id: of `new_id`; for who wants to know it before the container is there.
 
     Raises:
         NotFoundError: no such image.
@@ -40,7 +50,7 @@ def plan(engine: Engine, options: spec.Options, image_name: str, name: str = "")
     """
     if name:
         name = names.validate(name)
-    container_id = os.urandom(32).hex()
+    container_id = container_id or new_id()
     if image_name == host.NAME and options.entrypoint is None:
         options = msgspec.structs.replace(options, command=host.command(options.command))
     options = _resolve_networks(engine, _resolve_donors(engine, options))

@@ -278,6 +278,13 @@ def test_a_cidfile_goes_when_there_is_no_container(rootless: Rootless, tmp_path:
     assert not file.exists()
 
 
+def test_a_cidfile_stays_with_a_container_that_could_not_be_started(rootless: Rootless, tmp_path: Path) -> None:
+    """What a script does next is `rm $(cat FILE)`."""
+    file = tmp_path / "id"
+    assert rootless("run", "--cidfile", str(file), IMAGE, "/no/such").returncode == 127
+    assert rootless.ok("rm", file.read_text()) == file.read_text() + "\n"
+
+
 def test_three_signals_that_the_container_ignores_free_the_terminal(rootless: Rootless) -> None:
     """As with Docker's command. The container goes on: only `kill` is sure to end it."""
     script = "trap '' INT TERM; echo ready; sleep 60"
