@@ -159,8 +159,11 @@ def local_time(moment: datetime | None) -> str:
     """A moment in the local zone as Go prints it: `2024-09-06 22:20:07 +0000 UTC`."""
     if moment is None:
         return "N/A"
-    there = moment.astimezone()
-    return there.strftime("%Y-%m-%d %H:%M:%S %z ") + (there.tzname() or "")
+    try:
+        there = moment.astimezone()
+    except OverflowError:  # Go's zero time, in a zone west of Greenwich
+        there = moment
+    return f"{there.year:04}" + there.strftime("-%m-%d %H:%M:%S %z ") + (there.tzname() or "")
 
 
 def ellipsis(text: str, width: int) -> str:

@@ -29,6 +29,10 @@ class NilMap(Map):
     """Likewise a map."""
 
 
+WIDEST = 1_000_000
+"""Characters to which Go's fmt widens a text; what asks for more is told so."""
+
+
 class FunctionError(Exception):
     """A function can't do what it was called for; the evaluator adds where."""
 
@@ -140,7 +144,17 @@ def _title(text: Any) -> str:
 
 
 def _pad(text: Any, before: Any, after: Any) -> str:
-    return " " * _integer(before) + text + " " * _integer(after) if _string(text) else ""
+    if max(_integer(before), _integer(after)) > WIDEST:
+        raise FunctionError(f"more than {WIDEST} blanks")
+    if min(before, after) < 0:
+        raise FunctionError("negative repeat count")
+    return " " * before + text + " " * after if _string(text) else ""
+
+
+def _truncate(text: Any, length: Any) -> str:
+    if _integer(length) < 0:
+        raise FunctionError(f"slice bounds out of range: {length}")
+    return _string(text)[:length]
 
 
 def _length(value: Any) -> int:
@@ -240,7 +254,9 @@ def _verb(match: re.Match[str], rest: list[Any]) -> str:
     if verb == "%":
         return "%"
     if width == "*":
-        width = str(rest.pop(0)) if rest and isinstance(rest[0], int) else ""
+        if not rest or not isinstance(rest[0], int) or abs(rest[0]) > WIDEST:
+            return "%!(BADWIDTH)"
+        width = str(rest.pop(0))
     if not rest:
         return f"%!{verb}(MISSING)"
     value = rest.pop(0)
@@ -312,7 +328,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "lower": lambda text: _string(text).lower(),
     "upper": lambda text: _string(text).upper(),
     "pad": _pad,
-    "truncate": lambda text, length: _string(text)[: _integer(length)],
+    "truncate": _truncate,
 }
 
 HEADER_FUNCTIONS: dict[str, Callable[..., Any]] = FUNCTIONS | dict.fromkeys(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -156,3 +157,13 @@ def test_cuts() -> None:
     assert ellipsis("abcdefg", 6) == "abcde…"
     assert short_id("sha256:0123456789abcdef") == "0123456789ab"
     assert short_id("0123456789abcdef") == "0123456789ab"
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Kiritimati"])
+def test_gos_zero_time_in_every_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no time of its making, such as the networks that are always there, has this one."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    assert local_time(datetime(1, 1, 1, tzinfo=UTC)).startswith("0001-01-01 ")
+    monkeypatch.undo()
+    time.tzset()

@@ -170,6 +170,24 @@ def test_nesting_without_end_is_refused(template: str) -> None:
         Template(template)
 
 
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ('{{pad "x" 99999999999 1}}', "more than 1000000 blanks"),
+        ('{{pad "x" 1 -1}}', "negative repeat count"),
+        ('{{truncate "abc" -1}}', "slice bounds out of range"),
+    ],
+)
+def test_widths_that_cannot_be(template: str, message: str) -> None:
+    with pytest.raises(TemplateError, match=message):
+        Template(template).render({})
+
+
+def test_a_width_that_would_fill_the_memory_is_no_width() -> None:
+    """As Go's fmt has it."""
+    assert Template('{{printf "%*d" 9999999999 1}}').render({}).startswith("%!(BADWIDTH)")
+
+
 def test_output_without_end_is_refused() -> None:
     loop = "{{range 1000}}" * 4 + '{{printf "%9999d" 1}}' + "{{end}}" * 4
     with pytest.raises(TemplateError, match="the output is too long"):
