@@ -55,7 +55,7 @@ NETWORKS = ("default", "none", "host")
 @click.option("--iidfile", default="", metavar="FILE", help="Write the image ID to a file")
 @platform_option
 @registry_options
-@click.argument("context", required=False, metavar="PATH|ARCHIVE|-")
+@click.argument("context", required=False, metavar="PATH | ARCHIVE | -")
 @click.pass_context
 def build(
     ctx: click.Context,

@@ -22,7 +22,7 @@ from .unheld_options import take_unheld, unheld_options
 @unheld_options
 @obtain_options
 @click.argument("image", required=False)
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND] [ARG...]")
 @click.pass_context
 def create(ctx: click.Context, /, image: str, name: str, cidfile: str, **given: Any) -> None:
     """Create a new container from IMAGE, without starting it, and print its id."""

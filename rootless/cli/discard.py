@@ -10,7 +10,7 @@ from .options import Command
 
 
 @click.command(cls=Command, at_least=1, short_help="Throw a container's changes of the machine's files away")
-@click.argument("containers", nargs=-1, metavar="CONTAINER...")
+@click.argument("containers", nargs=-1, metavar="CONTAINER [CONTAINER...]")
 @click.pass_context
 def discard(ctx: click.Context, containers: tuple[str, ...]) -> int:
     """Throw away what one or more CONTAINERs have changed of your files: of the image host, or with mounts `:O`.

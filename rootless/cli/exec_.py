@@ -28,7 +28,7 @@ from .options import Command
 @click.option("-w", "--workdir", default="", metavar="DIR", help="Working directory inside the container")
 @streams.detach_keys_option
 @click.argument("container", required=False)
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARG...]")
 @click.pass_context
 def exec_(
     ctx: click.Context,

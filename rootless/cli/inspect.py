@@ -27,7 +27,7 @@ from .registry_options import one_platform_option, parse_platform
 )
 @one_platform_option
 @click.option("-s", "--size", "sized", is_flag=True, help="Display total file sizes if the type is container")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, metavar="NAME|ID [NAME|ID...]")
 @click.pass_context
 def inspect(ctx: click.Context, /, names: tuple[str, ...], form: str, kind: str, platform: str, sized: bool) -> int:
     """Show everything that is known of each of NAMES: containers, or else images, networks, volumes."""

@@ -39,7 +39,7 @@ _DESCRIPTORS = {name: number for number, name in STREAMS.items()}
     metavar="STRING",
     help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)',
 )
-@click.argument("container", nargs=-1)
+@click.argument("container", nargs=-1, metavar="CONTAINER")
 @click.pass_context
 def logs(
     ctx: click.Context,

@@ -25,7 +25,7 @@ from .options import Command, invalid
 @click.option("--label", multiple=True, metavar="LIST", help="Set metadata on a network")
 @click.option("-o", "--opt", multiple=True, metavar="MAP", help="Set driver specific options")
 @click.option("--subnet", multiple=True, metavar="CIDR", help="Subnet in CIDR format that represents a network segment")
-@click.argument("name", required=False)
+@click.argument("name", required=False, metavar="NETWORK")
 @click.pass_context
 def network_create(
     ctx: click.Context,

@@ -17,7 +17,7 @@ from .options import Command
 
 @click.command(cls=Command, at_least=1, short_help="Display detailed information on one or more networks")
 @click.option("-f", "--format", "form", default="json", metavar="STRING", help="Format output using a template")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, metavar="NETWORK [NETWORK...]")
 @click.pass_context
 def network_inspect(ctx: click.Context, /, names: tuple[str, ...], form: str) -> int:
     """Show everything that is known of each of the networks NAMES."""

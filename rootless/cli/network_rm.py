@@ -14,7 +14,7 @@ from .options import Command
 
 @click.command(cls=Command, at_least=1, short_help="Remove one or more networks")
 @click.option("-f", "--force", is_flag=True, help="Do not error if the network does not exist")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, metavar="NETWORK [NETWORK...]")
 @click.pass_context
 def network_rm(ctx: click.Context, /, names: tuple[str, ...], force: bool) -> int:
     """Remove one or more networks, by NAMES or ids. One that a running container is on stays."""

@@ -62,6 +62,18 @@ class Command(click.Command):
             self._complain(ctx)
         return rest
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """As in Docker: what must be there stands without brackets, and `[OPTIONS]` only where there are some."""
+        pieces = ["[OPTIONS]"] * any(isinstance(each, click.Option) for each in self.params)
+        required = self.at_least
+        for each in self.params:
+            if isinstance(each, click.Argument):
+                pieces.append(
+                    each.metavar or _usage((each.name or "").removesuffix("s").upper(), each.nargs, required > 0)
+                )
+                required -= 1
+        return pieces
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -92,6 +104,12 @@ class Command(click.Command):
         else:
             wanted = f"requires at least {self.at_least} and at most {self.at_most} arguments"
         raise click.UsageError(f"'{ctx.command_path}' {wanted}", ctx)
+
+
+def _usage(name: str, number: int, required: bool) -> str:
+    if number == 1:
+        return name if required else f"[{name}]"
+    return f"{name} [{name}...]" if required else f"[{name}...]"
 
 
 class Group(click.Group):

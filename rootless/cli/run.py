@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @unheld_options
 @obtain_options
 @click.argument("image", required=False)
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND] [ARG...]")
 @click.pass_context
 def run(
     ctx: click.Context,

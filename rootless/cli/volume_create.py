@@ -15,7 +15,7 @@ from .volume_common import pairs, volumes
 @click.option("--label", "labels", multiple=True, metavar="LIST", help="Set metadata for a volume")
 @click.option("--name", "flag_name", default="", hidden=True)
 @click.option("-o", "--opt", "options", multiple=True, metavar="MAP", help="Set driver specific options")
-@click.argument("name", default="", required=False, metavar="VOLUME")
+@click.argument("name", default="", required=False, metavar="[VOLUME]")
 @click.pass_context
 def volume_create(
     ctx: click.Context, /, name: str, driver: str, flag_name: str, labels: tuple[str, ...], options: tuple[str, ...]

@@ -15,7 +15,7 @@ from .volume_common import volume_document, volumes
 
 @click.command(cls=Command, at_least=1, short_help="Display detailed information on one or more volumes")
 @click.option("-f", "--format", "form", default="json", metavar="STRING", help="Format output using a template")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, metavar="VOLUME [VOLUME...]")
 @click.pass_context
 def volume_inspect(ctx: click.Context, /, names: tuple[str, ...], form: str) -> int:
     """Show everything that is known of each of the volumes NAMES."""

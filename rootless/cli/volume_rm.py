@@ -15,7 +15,7 @@ from .volume_common import volumes
 
 @click.command(cls=Command, at_least=1, short_help="Remove one or more volumes")
 @click.option("-f", "--force", is_flag=True, help="Force the removal of one or more volumes")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, metavar="VOLUME [VOLUME...]")
 @click.pass_context
 def volume_rm(ctx: click.Context, /, names: tuple[str, ...], force: bool) -> int:
     """Remove the volumes NAMES and what is in them. One that a container has, running or not, stays."""
