@@ -16,8 +16,6 @@ from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError
 from ..storage.extract import Rename
 from ..storage.pack import Place
 
-_PATH = os.O_PATH | os.O_CLOEXEC
-
 
 class Source(NamedTuple):
     """What is copied.

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from .pull import Options, Pulled
 
 Policy = Literal["always", "missing", "never"]
-POLICIES: tuple[Policy, ...] = ("always", "missing", "never")
 
 
 def ensure(

@@ -21,7 +21,6 @@ from .spec import REF_NAME, Descriptor, Index, Platform
 from .store import Image, ImageStore
 
 Form = Literal["docker-archive", "oci-archive"]
-FORMS: tuple[Form, ...] = ("docker-archive", "oci-archive")
 
 CONTAINERD_NAME = "io.containerd.image.name"
 """The annotation by which containerd, and so Docker, finds the full name; ref.name may be a mere tag to them."""

@@ -7,15 +7,12 @@ import errno
 from collections.abc import Iterable
 from enum import IntEnum
 from itertools import count
-from typing import NamedTuple
 
 from .libc import syscall
 from .process import PR_CAP_AMBIENT, prctl
 
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
-PR_CAP_AMBIENT_IS_SET = 1
-PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
@@ -67,14 +64,6 @@ class Cap(IntEnum):
     CAP_CHECKPOINT_RESTORE = 40
 
 
-class Sets(NamedTuple):
-    """The three sets that capget(2) gives. A capability that is newer than `Cap` is left out."""
-
-    effective: frozenset[Cap]
-    permitted: frozenset[Cap]
-    inheritable: frozenset[Cap]
-
-
 class _Header(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
@@ -112,13 +101,6 @@ def supported() -> frozenset[Cap]:
     return frozenset(cap for cap in Cap if cap <= last)
 
 
-def get_caps() -> Sets:
-    """capget(2) of the calling thread."""
-    words = _Words()
-    syscall("capget", ctypes.byref(_Header(_LINUX_CAPABILITY_VERSION_3, 0)), words)
-    return Sets(*(_members(words[i] | words[i + 3] << 32) for i in range(3)))
-
-
 def set_caps(effective: Iterable[Cap], permitted: Iterable[Cap], inheritable: Iterable[Cap] = ()) -> None:
     """capset(2) of the calling thread.
 
@@ -148,31 +130,11 @@ def drop_bounding(keep: Iterable[Cap]) -> None:
             prctl(PR_CAPBSET_DROP, number)
 
 
-def ambient() -> frozenset[Cap]:
-    """The ambient set of the calling thread (PR_CAP_AMBIENT_IS_SET)."""
-    return frozenset(cap for cap in supported() if prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, cap, 0, 0))
-
-
 def clear_ambient() -> None:
     """Empty the ambient set (PR_CAP_AMBIENT_CLEAR_ALL)."""
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
-def set_ambient(caps: Iterable[Cap]) -> None:
-    """Make `caps` the ambient set: what a program without file capabilities keeps through execve(2).
-
-    Raises:
-        OSError: EPERM for a capability that is not both permitted and inheritable.
-    """
-    clear_ambient()
-    for cap in caps:
-        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0)
-
-
 def mask(caps: Iterable[Cap]) -> int:
     """The set as the kernel prints it in /proc/PID/status (CapBnd and its kin): bit n is capability n."""
     return sum(1 << cap for cap in frozenset(caps))
-
-
-def _members(bits: int) -> frozenset[Cap]:
-    return frozenset(cap for cap in Cap if bits >> cap & 1)

@@ -11,7 +11,6 @@ from .libc import check, encode, libc, syscall
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
-AT_SYMLINK_FOLLOW = 0x400
 
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -66,9 +65,3 @@ def syncfs(fd: int) -> None:
 def start_writeback(fd: int, offset: int, count: int) -> None:
     """sync_file_range(2) with SYNC_FILE_RANGE_WRITE: begin to write dirty pages to the disk, without waiting for it."""
     check(libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(count), ctypes.c_uint(2)))
-
-
-def link_descriptor(fd: int, dirfd: int, name: str | bytes) -> None:
-    """Give an O_TMPFILE file its name, by /proc/self/fd: AT_EMPTY_PATH needs CAP_DAC_READ_SEARCH (linkat(2))."""
-    source = f"/proc/self/fd/{fd}"
-    check(libc.linkat(AT_FDCWD, encode(source), dirfd, encode(name), AT_SYMLINK_FOLLOW), name)

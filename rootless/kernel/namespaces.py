@@ -25,7 +25,6 @@ CLONE_INTO_CGROUP = 0x200000000
 _held = ctypes.PyDLL(None, use_errno=True)
 
 NS_GET_USERNS = 0xB701
-NS_GET_PARENT = 0xB702
 
 FILES = {
     CLONE_NEWUSER: "user",
@@ -109,11 +108,6 @@ def open_namespace(pid: int | str, flag: int) -> int:
         OSError: ESRCH or ENOENT when the process is gone, EACCES when ptrace(2) of it would be refused.
     """
     return os.open(f"/proc/{pid}/ns/{FILES[flag]}", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def parent_namespace(fd: int) -> int:
-    """The parent of a user or pid namespace (ioctl_ns(2), NS_GET_PARENT). EPERM when it is outside the caller's own."""
-    return fcntl.ioctl(fd, NS_GET_PARENT)
 
 
 def owner(fd: int) -> int:

@@ -24,9 +24,6 @@ Place = Literal["inside", "outside"]
 HOST = "/"
 """The layer that is no image's: the machine's own root, read-only, as the caller sees it. All others are relative."""
 
-MAX_LAYERS = 120
-"""Docker's limit too. The `l/...` links of 120 layers fit into the one page that mount(2) takes options from."""
-
 
 class LayerStack(msgspec.Struct, frozen=True):
     """The parts of one container's root file system, all paths relative to the store.
