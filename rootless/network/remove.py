@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..container.store import Containers
 from ..errors import NotFoundError, RootlessError
@@ -20,7 +21,8 @@ def remove(networks: Networks, text: str) -> None:
     """
     with networks.lock():
         networks.remove(networks.resolve(text))
-        switch.tidy(networks.paths, networks.all())
+        with suppress(OSError, RootlessError):  # no process to be had: the bridge goes with the next one, or the switch
+            switch.tidy(networks.paths, networks.all())
 
 
 def prune(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from rootless.container.network import RESERVED as MODES
 from rootless.errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError
 from rootless.kernel import process
-from rootless.network import definition
+from rootless.network import definition, switch
 from rootless.network.definition import Definition, create
 from rootless.network.record import Lease
+from rootless.network.remove import remove
 from rootless.network.store import PREDEFINED, Networks
 from rootless.paths import Paths
 
@@ -141,3 +143,15 @@ def test_a_damaged_document_is_told_and_the_others_go_on(networks: Networks) -> 
         with pytest.raises(StoreError, match=r"green\.json is damaged"):
             networks.resolve("green")
         assert [network.name for network in networks.all()] == ["blue"]
+
+
+def test_a_network_is_removed_also_where_no_process_is_to_be_had(
+    networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(switch, "tidy", full)
+    create(networks, Definition("blue"))
+    remove(networks, "blue")
+    assert networks.names() == []
