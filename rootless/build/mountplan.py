@@ -106,7 +106,7 @@ class Layers:
         except OSError as problem:
             raise UnavailableError(
                 f"the files of another stage can't be mounted: {problem.strerror}",
-                hint="it takes the kernel's overlayfs; COPY --from does without",
+                hint="it takes the kernel's overlayfs; --storage-driver cow does without",
             ) from problem
         _attach(self.scratch, root, self.target, read_only=not self.upper, inside=self.inside)
 

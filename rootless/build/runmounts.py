@@ -20,6 +20,7 @@ from ..image.store import Image, Layer
 from ..kernel import mount as m
 from ..paths import private_directory
 from ..runtime.rootfs import FileSystem, Operation
+from ..storage.overlay import Overlay
 from ..storage.trees import Trees
 from . import sources
 from .cachemounts import CacheMount, CacheMounts, joined
@@ -182,7 +183,8 @@ class RunMounts:
                     placed.append((target, [Place(str(caches[self._cache(mount).name]), target, mount.read_only)]))
                 case _:
                     _make(place)
-                    placed.append((target, [self._bind(mount, target, place, f"{relative}/{number}", links)]))
+                    overlay = container.record.driver == Overlay.name
+                    placed.append((target, [self._bind(mount, target, place, links if overlay else None)]))
         placed.sort(key=lambda pair: pair[0].count("/"))
         prepared.operations += [operation for _, operations in placed for operation in operations]
         return prepared
@@ -237,25 +239,28 @@ class RunMounts:
             gid=mount.gid,
             origin=_chain(origin),
             source=posixpath.normpath(f"/{mount.source}").strip("/"),
-            fill=(lambda path: self._copy_layers(origin, mount, path)) if origin else None,
+            fill=(lambda path: self._fill_cache(origin, mount, path)) if origin else None,
         )
 
     def _bind(
-        self,
-        mount: Mount,
-        target: str,
-        place: Path,
-        relative: str,
-        links: Callable[[Sequence[Layer]], list[str]],
+        self, mount: Mount, target: str, place: Path, links: Callable[[Sequence[Layer]], list[str]] | None
     ) -> Operation:
+        """
+        Args:
+            links: see `prepare`; None where the kernel's overlayfs is not what this machine uses.
+        """
         origin = self._origin(mount)
         if origin is None:
             return self._bind_context(mount, target, place)
         if not origin:
             raise NotFoundError(f'"/{mount.source.lstrip("/")}": not found', hint="that stage has no files")
+        if links is None:
+            name = self._copy_layers(origin, mount, place)
+            return Place(str(place / name), target, mount.read_only)
         for name in "merged", "upper", "work":
             _make(place / name)
         self._give(place / "upper", place / "work")
+        relative = place.relative_to(self._builder.common.engine.paths.store)
         upper, work = ("", "") if mount.read_only else (f"{relative}/upper", f"{relative}/work")
         return Layers(tuple(links(origin)), f"{relative}/merged", target, mount.source, upper, work)
 
@@ -275,14 +280,19 @@ class RunMounts:
                 self._inside(lambda: snapshot.set_attributes(directory, left))
             finally:
                 os.close(directory)
-        inside = "" if found[0].is_directory else found[0].name
-        return Place(str(place / inside) if inside else str(place), target, mount.read_only)
+        return Place(str(place / _name_of(found)), target, mount.read_only)
 
-    def _copy_layers(self, origin: tuple[Layer, ...], mount: Mount, path: Path) -> None:
-        """Put what a stage has at a path into a directory."""
+    def _copy_layers(self, origin: tuple[Layer, ...], mount: Mount, path: Path) -> str:
+        """Put what a stage has at a path into a directory: its contents, or the file, whose name is returned."""
         root = Root(self._builder.common.engine, origin)
-        with root.stream(lambda tree, sink: _pack_selected(tree, mount, sink)) as stream:
+        name = root.call(lambda tree: _name_of(_selected(tree, mount)))
+        with root.stream(lambda tree, sink: _pack(tree, _selected(tree, mount), sink)) as stream:
             self._fill(path, lambda sink: pass_on(stream, sink))
+        return name
+
+    def _fill_cache(self, origin: tuple[Layer, ...], mount: Mount, path: Path) -> None:
+        if self._copy_layers(origin, mount, path):
+            raise InvalidError(f"a cache begins with a directory, and {mount.source} is none")
 
     def _fill(self, path: Path, write: Callable[[BinaryIO], None]) -> None:
         """Unpack what is written as an archive into an empty directory, with the owners that it names."""
@@ -361,19 +371,22 @@ def _make(directory: Path) -> None:
     directory.mkdir(mode=0o755)
 
 
-def _pack_selected(tree: Tree, mount: Mount, sink: BinaryIO) -> None:
+def _selected(tree: Tree, mount: Mount) -> list[sources.Source]:
     where = f"stage or image {mount.origin}"
     found = sources.select(tree, [_literal(mount.source or "/")], parents=False, exclude=(), where=where)
     sources.fill(tree, found)
-    if not found[0].is_directory:
-        raise InvalidError(f"a cache begins with a directory, and {mount.source} is none")
-    _pack(tree, found, sink, ids=True)
+    return found
 
 
-def _pack(tree: Tree, found: Sequence[sources.Source], sink: BinaryIO, *, ids: bool) -> None:
-    packer = Packer(sink, Rules(None, None, 0, clamp=False), {}, ids)
+def _name_of(found: Sequence[sources.Source]) -> str:
+    """Of the file that was selected; empty for a directory."""
+    return "" if found[0].is_directory else found[0].name
+
+
+def _pack(tree: Tree, found: Sequence[sources.Source], sink: BinaryIO) -> None:
+    packer = Packer(sink, Rules(None, None, 0, clamp=False), {}, ids=True)
     for source in found:
-        packer.source(tree, source, "" if source.is_directory else source.name, top=True)
+        packer.source(tree, source, _name_of([source]), top=True)
     packer.close()
 
 
