@@ -69,7 +69,10 @@ class ConflictError(RootlessError):
 
 
 class InvalidError(RootlessError):
-    """A document, an archive or an answer from outside is malformed, hostile or not what was promised."""
+    """A document, an archive or an answer from outside is malformed, hostile or not what was promised.
+
+    So is a value of an option that Docker's client passes on and its engine refuses: no UsageError, and another code.
+    """
 
 
 class StoreError(RootlessError):

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from ..errors import UsageError
+from ..errors import InvalidError, UsageError
 from ..events import Event, file
 from ..paths import Paths
 from .context import Context
@@ -89,7 +89,7 @@ def _filter(text: str) -> tuple[str, str]:
             f'invalid argument "{text}" for "-f, --filter" flag: invalid filter \'{text}\' (expected name=value)'
         )
     if name not in FILTERS:
-        raise UsageError(f"invalid filter '{name}'", hint=f"there are: {', '.join(FILTERS)}")
+        raise InvalidError(f"invalid filter '{name}'", hint=f"there are: {', '.join(FILTERS)}")
     return name, value
 
 

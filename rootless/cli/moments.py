@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from datetime import time as clock
 
 from ..errors import InvalidError
-from .options import invalid
 
 NANOSECONDS = 10**9
 
@@ -26,7 +25,7 @@ def moment(text: str, flag: str) -> int:
     local time unless it names its zone, or a number of seconds since 1970.
 
     Raises:
-        UsageError: none of these, naming the flag.
+        InvalidError: none of these, naming the flag; in Docker's words, whose client reads it only when it asks.
     """
     if match := _UNIX.fullmatch(text):
         sign = -1 if text.startswith("-") else 1
@@ -35,13 +34,17 @@ def moment(text: str, flag: str) -> int:
         try:
             return _date(match)
         except (ValueError, OverflowError) as problem:
-            raise invalid(text, flag, str(problem)) from None
+            raise _invalid(flag, str(problem)) from None
     from ..image.healthcheck import duration
 
     try:
         return time.time_ns() - duration(text)
     except InvalidError:
-        raise invalid(text, flag, f"failed to parse value as time or duration: {text!r}") from None
+        raise _invalid(flag, f'failed to parse value as time or duration: "{text}"') from None
+
+
+def _invalid(flag: str, reason: str) -> InvalidError:
+    return InvalidError(f'invalid value for "{flag.removeprefix("--")}": {reason}')
 
 
 def _date(match: re.Match[str]) -> int:

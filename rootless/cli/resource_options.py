@@ -11,7 +11,7 @@ import msgspec
 
 from ..container.record import Resources
 from ..container.resources import check
-from ..errors import UsageError
+from ..errors import InvalidError
 from .container_options import size
 from .disk_options import disk_options, read_disks
 from .options import invalid
@@ -68,7 +68,8 @@ def read_resources(given: dict[str, Any]) -> Resources:
     """The same for a new container, and checked.
 
     Raises:
-        UsageError: a text that is no number, or numbers that can't be meant.
+        UsageError: a text that is no number.
+        InvalidError: numbers that can't be meant.
     """
     found = take_resources(given)
     resources = msgspec.structs.replace(msgspec.convert(found, Resources), devices=read_disks(given))
@@ -136,7 +137,7 @@ def require_some(given: Mapping[str, Any]) -> None:
     """Docker's `update` wants to know what.
 
     Raises:
-        UsageError: nothing was named.
+        InvalidError: nothing was named.
     """
     if not given:
-        raise UsageError("you must provide one or more flags when using this command")
+        raise InvalidError("you must provide one or more flags when using this command")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from ..errors import UsageError
+from ..errors import InvalidError
 
 _VALID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
@@ -40,11 +40,11 @@ def validate(name: str) -> str:
     """`name` without the leading slash that Docker also accepts.
 
     Raises:
-        UsageError: in Docker's words, when it has other than letters, digits, `_`, `.` and `-`, or only one character.
+        InvalidError: in Docker's words, when it has other than letters, digits, `_`, `.` and `-`, or one character.
     """
     bare = name.removeprefix("/")
     if not _VALID.fullmatch(bare) or len(bare) > 128:
-        raise UsageError(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        raise InvalidError(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     return bare
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 
-from ..errors import UsageError
+from ..errors import InvalidError
 
 
 def parse(text: str) -> int:
     """The number of a signal given as `TERM`, `SIGTERM`, `rtmin+3` or `15`, in any case.
 
     Raises:
-        UsageError: in Docker's words.
+        InvalidError: in Docker's words.
     """
     name = text.strip().upper().removeprefix("SIG")
     if name.isdecimal():
@@ -24,5 +24,5 @@ def parse(text: str) -> int:
         elif sign:
             number = 0
     if not 1 <= number <= signal.SIGRTMAX:
-        raise UsageError(f"invalid signal: {text}")
+        raise InvalidError(f"invalid signal: {text}")
     return number

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from .. import atomic, idmap, room
-from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError, UsageError
+from ..errors import ConflictError, InvalidError, NotFoundError, RootlessError, StoreError
 from ..kernel import process
 from ..paths import Paths
 from ..storage.remove import move_away, remove_tree
@@ -84,7 +84,7 @@ class Containers:
         """
         try:
             name = names.validate(new)
-        except UsageError as problem:
+        except InvalidError as problem:
             raise InvalidError(f"Error when allocating new name: {problem.message}") from problem
         if name == self.names.name_of(container.id):
             raise ConflictError("Renaming a container with the same name as its current name")

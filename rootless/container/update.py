@@ -36,7 +36,7 @@ def update(
     Returns: what does not hold for the container that runs now, each a line.
 
     Raises:
-        UsageError: limits that do not go together; in Docker's words, and nothing is changed.
+        InvalidError: limits that do not go together; in Docker's words, and nothing is changed.
         ConflictError: the container is --rm and shall be restarted, or runs on another machine.
         RootlessError: the kernel refuses a limit; then, too, nothing is changed.
     """

@@ -9,7 +9,7 @@ import pytest
 from rootless.container import names
 from rootless.container.record import Record, Spec, State, decode_record, decode_state, merge
 from rootless.container.state import Status
-from rootless.errors import StoreError, UsageError
+from rootless.errors import InvalidError, StoreError
 
 RECORD = Record(
     id="a" * 64,
@@ -53,7 +53,7 @@ def test_names_that_docker_takes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a", "-web", ".web", "we b", "../x", "web/1", "wéb", "web\n", "x" * 129])
 def test_names_that_would_be_trouble_in_a_path(name: str) -> None:
-    with pytest.raises(UsageError, match="Invalid container name"):
+    with pytest.raises(InvalidError, match="Invalid container name"):
         names.validate(name)
 
 

@@ -9,7 +9,7 @@ from rootless.cli.resource_options import take_resources
 from rootless.container import resources as module
 from rootless.container.record import DeviceLimit, Record, Resources, Spec, decode_record, with_spec
 from rootless.container.resources import changed, check, cpus, ranges
-from rootless.errors import UsageError
+from rootless.errors import InvalidError, UsageError
 
 GIB = 1 << 30
 
@@ -91,7 +91,7 @@ def test_bad_texts(option: str, text: str, message: str) -> None:
     ],
 )
 def test_what_can_not_be_meant(resources: Resources, message: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(InvalidError) as caught:
         check(resources)
     assert message in str(caught.value)
 
@@ -121,7 +121,7 @@ def test_lists_of_processors() -> None:
 def test_an_update_is_judged_together_with_what_was_there() -> None:
     old = Resources(memory=GIB, memory_swap=2 * GIB, pids_limit=10)
     assert changed(old, memory=2 * GIB) == Resources(memory=2 * GIB, memory_swap=2 * GIB, pids_limit=10)
-    with pytest.raises(UsageError, match="smaller than already set memoryswap limit"):
+    with pytest.raises(InvalidError, match="smaller than already set memoryswap limit"):
         changed(old, memory=3 * GIB)
     assert changed(old, memory=3 * GIB, memory_swap=-1).memory == 3 * GIB
 
@@ -167,7 +167,7 @@ def test_a_field_that_an_update_resets_is_gone() -> None:
     ],
 )
 def test_numbers_that_can_not_be_meant(resources: Resources, message: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(InvalidError) as caught:
         check(resources)
     assert message in str(caught.value)
 
