@@ -10,6 +10,7 @@ from ..container.engine import Engine
 from ..container.environment import merge_environment
 from ..container.record import Record, Spec, State, now
 from ..container.spec import DEFAULT_PATH
+from ..errors import NotFoundError
 from ..network import choice
 from ..runtime.launch import Started
 from ..storage import drivers
@@ -18,15 +19,21 @@ from . import layering
 from .builder import StepError
 
 
-def open_shell(engine: Engine, problem: StepError, *, terminal: bool, window: tuple[int, int]) -> Started:
+def open_shell(engine: Engine, problem: StepError, network: str, *, terminal: bool, window: tuple[int, int]) -> Started:
     """Start a container of what was there before a step, with that step's environment, directory and user.
 
     It goes when the shell ends.
 
+    Args:
+        network: the build's.
+
     Raises:
+        NotFoundError: nothing was there, not even a shell.
         CommandError: there is no shell in it.
     """
     draft = problem.draft
+    if not draft.layers:
+        raise NotFoundError("there is no shell: the stage has no files before this step", hint="it is FROM scratch")
     taken = drivers.choose(engine.driver, engine.paths.store, engine.idmap)
     container_id = os.urandom(32).hex()
     environment = merge_environment([DEFAULT_PATH, *(["TERM=xterm"] if terminal else [])], draft.run.env or [])
@@ -42,7 +49,7 @@ def open_shell(engine: Engine, problem: StepError, *, terminal: bool, window: tu
         tty=terminal,
         stdin_open=True,
         auto_remove=True,
-        network=choice.default()[0],
+        network=choice.default()[0] if network == "default" else network,
     )
     links = Layers(engine.paths, engine.idmap).ensure(layering.sources(draft.layers), taken.layer_kind)
 

@@ -52,6 +52,8 @@ NETWORKS = ("default", "none", "host")
     "-o", "--output", default="", metavar="type=KIND,dest=PATH", help="Output: image, local, tar, oci, docker"
 )
 @click.option("--debug-shell", is_flag=True, help="Open a shell in the state before a step that fails")
+@click.option("--rm", is_flag=True, hidden=True, help="Remove intermediate containers: they always are")
+@click.option("--force-rm", is_flag=True, hidden=True, help="Always remove intermediate containers: they are")
 @click.option("--iidfile", default="", metavar="FILE", help="Write the image ID to a file")
 @platform_option
 @registry_options
@@ -105,7 +107,7 @@ def build(
     if failure is not None:
         if not debug_shell:
             raise failure
-        _shell(here, failure)
+        _shell(here, failure, request.network)
         return 1
     if iidfile and found is not None:
         _write_id(iidfile, found.id)
@@ -163,7 +165,7 @@ def _check_allowed(name: str) -> None:
         raise UsageError(f"invalid entitlement: {name}", hint=f"there is {NETWORK_HOST}")
 
 
-def _shell(here: Context, failure: StepError) -> None:
+def _shell(here: Context, failure: StepError, network: str) -> None:
     """A shell in the state before a failed step, until it ends."""
     from ..build.shell import open_shell
     from ..runtime.attach import Detached
@@ -171,7 +173,7 @@ def _shell(here: Context, failure: StepError) -> None:
 
     print(f"{failure.picture}\nrootless: {failure}\na shell in the state before it:", file=sys.stderr, flush=True)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    started = open_shell(here.engine, failure, terminal=terminal, window=streams.window())
+    started = open_shell(here.engine, failure, network, terminal=terminal, window=streams.window())
     with Signals(proxy=not terminal) as signals, suppress(Detached):
         streams.attach(started.connection, signals, stdin=True, terminal=terminal)
 

@@ -200,7 +200,12 @@ def test_podman_runs_it_and_reads_its_history(site: Site, tmp_path: Path, monkey
 def test_a_shell_in_the_state_before_a_step_that_failed(rootless: Rootless, site: Site) -> None:
     site.write({"Dockerfile": "FROM busybox\nARG a=1\nWORKDIR /w\nRUN echo made > f\nRUN false\n"})
     words = site.argv("--debug-shell")
-    done = rootless(*words, stdin=b"pwd; cat f; echo $a; exit 7\n")
+    done = rootless(*words, "--rm", stdin=b"pwd; cat f; echo $a; ls /sys/class/net; exit 7\n")
     assert done.returncode == 1
-    assert done.stdout == b"/w\nmade\n1\n"
+    assert done.stdout == b"/w\nmade\n1\nlo\n", "without a network, as the build"
     assert b"exit code: 1" in done.stderr and b"a shell in the state before it" in done.stderr
+
+
+def test_no_shell_where_there_is_nothing(site: Site) -> None:
+    said = site.fails('FROM scratch\nRUN ["/x"]\n', "--debug-shell")
+    assert "there is no shell: the stage has no files before this step" in said.splitlines()[-1]
