@@ -304,37 +304,13 @@ class _Keeper:
             checking=self._checking() if spec.health is not None else None,
             networking=self.networking,
             tending=self._tending(),
-            rewire=self._rewire,
+            rewire=self.networking.rewire,
         )
 
     def _tending(self) -> Callable[[], Awaitable[None]]:
         from .tending import tend
 
-        return lambda: tend(self.networking.network, self._tell_network)
-
-    def _tell_network(self, down: str) -> None:
-        """A helper ended, for this reason, or was started anew. Does not fail: the container goes on in any case."""
-        try:
-            self.container.emit("network_down" if down else "network_up", **({"reason": down} if down else {}))
-            state = self.container.stored_state()
-            connected = self.networking.now(state.network, down)
-            self.container.try_to_write_state(msgspec.structs.replace(state, network=connected))
-        except (OSError, RootlessError) as problem:  # no descriptor is free, the store can't be read
-            with suppress(OSError):
-                print(f"rootless: warning: {down or 'the network is up again'}: {problem}", file=sys.stderr, flush=True)
-
-    def _rewire(self) -> None:
-        """See that the container has the way out that its networks lead to."""
-        try:
-            connected = self.networking.change_way_out()
-        except (OSError, RootlessError) as problem:
-            self._tell_network(f"there is no way out: {problem}")
-            raise
-        state = self.container.stored_state()
-        if connected is None and not self.networking.network.helpers:
-            connected = self.networking.now(state.network, "")  # nothing is missed any more
-        if connected is not None:
-            self._write(state, network=connected)
+        return lambda: tend(self.networking.network, self.networking.tell)
 
     def _checking(self) -> Callable[[], Awaitable[None]]:
         from .healthcheck import keep_checking

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -65,9 +66,37 @@ class Networking:
         self.connected = msgspec.structs.replace(connected, helpers=as_helpers(self.network.helpers))
         write_files(self.container, self.connected, self.network)
 
-    def change_way_out(self) -> Connected | None:
-        """After the networks of a running container changed: another way out if need be, and how it is connected then.
-        As `Bridged.change_way_out`."""
+    def tell(self, down: str) -> None:
+        """A helper ended, for this reason, or was started anew (empty). Does not fail: the container goes on in any
+        case."""
+        try:
+            self.container.emit("network_down" if down else "network_up", **({"reason": down} if down else {}))
+            state = self.container.stored_state()
+            now = self._now(state.network, down)
+            self.container.try_to_write_state(msgspec.structs.replace(state, network=now))
+        except (OSError, RootlessError) as problem:  # no descriptor is free, the store can't be read
+            with suppress(OSError):
+                print(f"rootless: warning: {down or 'the network is up again'}: {problem}", file=sys.stderr, flush=True)
+
+    def rewire(self) -> None:
+        """See that a running container whose networks have changed has the way out that these lead to.
+
+        Raises:
+            OSError, RootlessError: there is none now, which is told and written down.
+        """
+        try:
+            connected = self._change_way_out()
+        except (OSError, RootlessError) as problem:
+            self.tell(f"there is no way out: {problem}")
+            raise
+        state = self.container.stored_state()
+        if connected is None and not self.network.helpers:
+            connected = self._now(state.network, "")  # nothing is missed any more
+        if connected is not None:
+            self.container.write_state(msgspec.structs.replace(state, network=connected))
+
+    def _change_way_out(self) -> Connected | None:
+        """As `Bridged.change_way_out`."""
         from ..network.bridged import Bridged
 
         if not isinstance(self.network, Bridged):
@@ -82,7 +111,7 @@ class Networking:
             before, ports=changed.ports, host=changed.host, helpers=as_helpers(self.network.helpers), down=""
         )
 
-    def now(self, before: Connected | None, down: str) -> Connected:
+    def _now(self, before: Connected | None, down: str) -> Connected:
         """How the container is connected, after a helper ended or was started anew. Of `before` all else is kept."""
         helpers = () if down else as_helpers(self.network.helpers)
         return msgspec.structs.replace(before or self.connected, down=down, helpers=helpers)

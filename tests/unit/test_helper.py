@@ -16,8 +16,8 @@ from rootless.network import helper
 from rootless.network.helper import Process, Starting
 from rootless.network.setup import Unconnected
 from rootless.runtime import tending
-from rootless.runtime.keeper import _Keeper
 from rootless.runtime.monitor import Monitor
+from rootless.runtime.networking import Networking
 from rootless.runtime.start import Running
 
 
@@ -160,9 +160,9 @@ def test_what_cannot_be_written_down_ends_no_monitor(capsys: pytest.CaptureFixtu
         def stored_state(self) -> NoReturn:
             raise OSError(errno.EMFILE, "too many open files")
 
-    keeper = object.__new__(_Keeper)
-    keeper.container = Unreadable()  # type: ignore[assignment]
-    keeper._tell_network("pasta ended")
+    networking = object.__new__(Networking)
+    networking.container = Unreadable()  # type: ignore[assignment]
+    networking.tell("pasta ended")
     assert "pasta ended: [Errno 24] too many open files" in capsys.readouterr().err
 
 
