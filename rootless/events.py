@@ -6,9 +6,10 @@ does something appends one line with one write(2), so that lines of several proc
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,6 +59,99 @@ def emit(paths: Paths, kind: str, action: str, identifier: str, attributes: Mapp
         try:
             os.write(fd, msgspec.json.encode(event) + b"\n")
             if os.fstat(fd).st_size > LIMIT:
-                path.rename(path.with_name("events.1"))
+                _rotate(fd, path)
         finally:
             os.close(fd)
+
+
+def _rotate(fd: int, path: Path) -> None:
+    """Begin a new file after the one that is open as `fd`, unless another writer has done so, or does now."""
+    with suppress(BlockingIOError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _identity(path) == _identity(fd):
+            path.rename(_older(path))
+
+
+class Reader:
+    """Reads events as they come. No rotation takes any from it: what it reads it keeps open, the file before the newest
+    too, for a writer that opened it before it was renamed."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._path = file(paths)
+        self._files: list[_Tail] = []
+
+    def read(self) -> Iterator[Event]:
+        """What came since the last call; at first, all that is kept."""
+        if not self._files or _identity(self._path) != self._files[-1].identity:
+            self._find()
+        for tail in self._files:
+            yield from tail.events()
+        while len(self._files) > 2:
+            self._files.pop(0).close()
+
+    def _find(self) -> None:
+        """Open the files that are not open yet. The older one may be such: two rotations since the last look."""
+        while True:
+            found = [tail for path in (_older(self._path), self._path) if (tail := _Tail.open(path)) is not None]
+            newest = _identity(self._path)
+            if newest is None or newest in [tail.identity for tail in found]:
+                break
+            for tail in found:
+                tail.close()
+        known = [tail.identity for tail in self._files]
+        for tail in found:
+            if tail.identity in known:
+                tail.close()
+            else:
+                self._files.append(tail)
+
+    def close(self) -> None:
+        """Close what is open."""
+        for tail in self._files:
+            tail.close()
+        self._files.clear()
+
+
+class _Tail:
+    """An open file, and how far it was read."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._position = 0
+        self.identity = _identity(fd)
+
+    @classmethod
+    def open(cls, path: Path) -> _Tail | None:
+        with suppress(FileNotFoundError):
+            return cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        return None
+
+    def events(self) -> Iterator[Event]:
+        """Those that were appended since the last call."""
+        size = os.fstat(self._fd).st_size
+        if size < self._position:  # somebody has emptied it
+            self._position = 0
+        data = os.pread(self._fd, size - self._position, self._position)
+        whole = data[: data.rfind(b"\n") + 1]
+        self._position += len(whole)
+        for line in whole.splitlines():
+            try:
+                yield msgspec.json.decode(line, type=Event)
+            except msgspec.MsgspecError:
+                continue  # a line of another version, or one that a full disk cut short
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _older(path: Path) -> Path:
+    return path.with_name("events.1")
+
+
+def _identity(place: Path | int) -> tuple[int, int] | None:
+    """What tells a file from all others, wherever it is; None when it is not there."""
+    try:
+        status = os.stat(place)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import click
 import msgspec
 
 from ..errors import InvalidError, UsageError
-from ..events import Event, file
+from ..events import Event, Reader
 from ..paths import Paths
 from .context import Context
 from .moments import moment
@@ -46,40 +47,15 @@ def events(ctx: click.Context, /, filters: tuple[str, ...], form: str, since: st
 
 def _follow(paths: Paths, begin: int, end: int | None) -> Iterator[Event]:
     """Every event from `begin` on, and those that come, until `end`: nanoseconds since the epoch."""
-    older = file(paths).with_name("events.1")
-    if older.exists():
-        yield from (
-            e for e in _parse(older.read_bytes()) if e.time_nano >= begin and (end is None or e.time_nano <= end)
-        )
-    read = 0
-    while True:
-        now = time.time_ns()
-        try:
-            with open(file(paths), "rb") as stream:
-                stream.seek(0, 2)
-                read = 0 if stream.tell() < read else read  # it began anew
-                stream.seek(read)
-                data = stream.read()
-        except FileNotFoundError:
-            data = b""
-        whole = data[: data.rfind(b"\n") + 1]
-        read += len(whole)
-        for event in _parse(whole):
-            if end is not None and event.time_nano > end:
+    with closing(Reader(paths)) as reader:
+        while True:
+            now = time.time_ns()
+            for event in reader.read():
+                if event.time_nano >= begin and (end is None or event.time_nano <= end):
+                    yield event
+            if end is not None and now > end:
                 return
-            if event.time_nano >= begin:
-                yield event
-        if end is not None and now > end:
-            return
-        time.sleep(POLL)
-
-
-def _parse(data: bytes) -> Iterator[Event]:
-    for line in data.splitlines():
-        try:
-            yield msgspec.json.decode(line, type=Event)
-        except msgspec.MsgspecError:
-            continue  # a line of another version, or one that a full disk cut short
+            time.sleep(POLL)
 
 
 def _filter(text: str) -> tuple[str, str]:

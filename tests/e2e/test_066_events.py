@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import select
+import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from rootless import events
 from tests.conftest import Rootless
+from tests.waiting import wait_for
 
 IMAGE = "busybox:latest"
 
@@ -50,6 +54,31 @@ def test_they_are_seen_while_they_happen(rootless: Rootless) -> None:
     time.sleep(0.8)
     rootless.ok("run", "--rm", IMAGE, "true")
     assert [process.stdout.readline() for _ in range(4)] == [b"create\n", b"start\n", b"die\n", b"destroy\n"]
+    process.terminate()
+    process.communicate()
+
+
+def test_a_rotation_takes_nothing_from_who_follows(rootless: Rootless) -> None:
+    """It is stopped while the file reaches its limit and the next one begins, as on a busy machine."""
+    process = rootless.popen("events", "--filter", "type=image", "--format", "{{.Action}}", stdout=subprocess.PIPE)
+    assert process.stdout is not None
+
+    def follows() -> bool:
+        rootless.ok("tag", IMAGE, "rotated:0")
+        return bool(select.select([process.stdout], [], [], 0)[0])
+
+    wait_for(follows, "the first event", pause=0.2)
+    process.send_signal(signal.SIGSTOP)
+    with events.file(rootless.paths).open("ab") as file:
+        file.write((b" " * 999 + b"\n") * (events.LIMIT // 1000 + 1))
+    rootless.ok("save", "-o", "/dev/null", "rotated:0")
+    assert events.file(rootless.paths).with_name("events.1").stat().st_size > events.LIMIT
+    rootless.ok("rmi", "rotated:0")
+    process.send_signal(signal.SIGCONT)
+    seen = []
+    while "untag\n" not in seen:
+        seen.append(process.stdout.readline().decode())
+    assert [line for line in seen if line != "tag\n"] == ["save\n", "untag\n"]
     process.terminate()
     process.communicate()
 
