@@ -12,8 +12,8 @@ others.
 
 The edits. pyfuse3 offers no way to set flags in the answer to FUSE_INIT, nor in that to FUSE_OPENDIR. So libfuse is
 first given a socket pair; the kernel's INIT request is passed through it, the answer edited on its way back, and then
-the device is put over the socket with dup2(2). An OPENDIR whose listing the kernel may keep (`listing`) puts the socket
-back for its answer, which is edited in the same way before the next request is read. This assumes that libfuse reads
+the device is put over the socket with dup2(2). An OPENDIR whose listing the kernel may keep (`listing`) puts a pipe
+there for its answer, which is edited in the same way before the next request is read. This assumes that libfuse reads
 one request at a time from whatever descriptor it was given as /dev/fd/N, and writes the answer there in one piece.
 
 The check. The drive is watched until the first wait for a request: when pyfuse3 asks the stand-in for a name it
@@ -59,11 +59,11 @@ class AssumptionError(Exception):
 
 
 class Session:
-    """The device, and the socket pair that stands for it where an answer is to be edited.
+    """The device, and the socket pair and the pipe that stand for it where an answer is to be edited.
 
     Attributes:
         device: the mounted /dev/fuse.
-        descriptor: what libfuse reads requests from and writes answers to: the socket, or a duplicate of the device.
+        descriptor: what libfuse reads requests from and writes answers to: one of these, or a duplicate of the device.
         started: pyfuse3 has come to its first wait for a request.
     """
 
@@ -74,7 +74,7 @@ class Session:
         self.descriptor = os.dup(self._near.fileno())
         self.started = False
         self._offered: int | None = None
-        self._answer = bytearray(_OPEN_ANSWER_SIZE)
+        self._out, self._into = os.pipe()  # cheaper than the socket, and an OPENDIR only has to be answered there
         self._flags = 0
         self._waits: Any = None
 
@@ -86,13 +86,15 @@ class Session:
     def redirect(self, flags: int) -> None:
         """The answer that comes next is one to FUSE_OPENDIR, which shall have these flags."""
         self._flags = flags
-        os.dup2(self._near.fileno(), self.descriptor, inheritable=False)
+        os.dup2(self._into, self.descriptor, inheritable=False)
         self._waits.wait_readable = self._after_opendir
 
     def close(self) -> None:
         """Close what libfuse does not close, but for the device."""
         self._near.close()
         self._far.close()
+        os.close(self._out)
+        os.close(self._into)
 
     def _before_init(self, descriptor: int) -> _Ready:
         self.started = True
@@ -110,10 +112,10 @@ class Session:
         return self._restore()
 
     def _after_opendir(self, descriptor: int) -> _Ready:
-        size = self._far.recv_into(self._answer)
-        add_flags(self._answer, size, self._flags)
+        answer = bytearray(os.read(self._out, _ANSWER_SIZE))
+        add_flags(answer, self._flags)
         with suppress(FileNotFoundError):  # nobody waits for it any more
-            os.write(self.device, memoryview(self._answer)[:size])
+            os.write(self.device, answer)
         return self._restore()
 
     def _restore(self) -> _Ready:
@@ -123,9 +125,9 @@ class Session:
         return READY
 
 
-def add_flags(answer: bytearray, size: int, flags: int) -> None:
+def add_flags(answer: bytearray, flags: int) -> None:
     """Set flags (struct fuse_open_out) in an answer to FUSE_OPENDIR, unless it says that this has failed."""
-    if size != _OPEN_ANSWER_SIZE or _OUT_HEADER.unpack_from(answer)[1] != 0:
+    if len(answer) != _OPEN_ANSWER_SIZE or _OUT_HEADER.unpack_from(answer)[1] != 0:
         return
     (given,) = struct.unpack_from("<I", answer, _FLAGS_IN_OPEN_ANSWER)
     struct.pack_into("<I", answer, _FLAGS_IN_OPEN_ANSWER, given | flags)

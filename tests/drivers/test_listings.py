@@ -72,29 +72,28 @@ def fill(top: str, length: int, count: int = COUNT) -> set[str]:
     return names
 
 
-def others_remove_and_list(length: int) -> None:
-    """A reads half, B unlinks what A has read, C lists (and the kernel keeps that), A reads on."""
+def others_remove_and_list(length: int, read: int, removed: int) -> None:
+    """A reads some, B unlinks what A has read last, C lists twice (and the kernel keeps that), A reads on."""
     names = fill("lower", length)
-    for rounds in range(2):
-        reader = Reader("lower")
-        while len(reader.names) < len(names) // 2:
-            reader.read(1000 + 300 * rounds)
-        gone = set(reader.names) - {".", ".."}
-        for name in gone:
-            os.unlink(f"lower/{name}")
-        assert set(os.listdir("lower")) == names - gone
-        assert set(os.listdir("lower")) == names - gone
-        check(reader.rest(), names, names)
-        names -= gone
-    for name in os.listdir("lower"):
+    os.listdir("lower")  # A begins with a kept listing
+    reader = Reader("lower")
+    while len(reader.names) < read:
+        reader.read(1000)
+    gone = set(reader.names[-removed:]) - {".", ".."}
+    for name in gone:
         os.unlink(f"lower/{name}")
-    os.rmdir("lower")
+    for _ in range(2):
+        assert set(os.listdir("lower")) == names - gone
+    check(reader.rest(), names - gone, names)
+    assert set(os.listdir("lower")) == names - gone
 
 
-@pytest.mark.parametrize(("driver", "length"), [("overlay", 8), ("cow", 8), ("cow", 4)])
-def test_others_remove_and_list(arena: Arena, driver: str, length: int) -> None:
-    """Names of 8 bytes fill a page of the kernel's exactly: 128 entries of 32 bytes."""
-    arena.container(driver, partial(others_remove_and_list, length))
+@pytest.mark.parametrize("driver", ["overlay", "cow"])
+@pytest.mark.parametrize(("length", "read", "removed"), [(4, 600, 600), (8, 1500, COUNT - 1022)])
+def test_others_remove_and_list(arena: Arena, driver: str, length: int, read: int, removed: int) -> None:
+    """First: the place that A reads on from is another name's in C's listing. Second: it is behind its end; and with
+    names of 8 bytes, 32 to an entry, 1022 of them and . and .. fill eight pages of the kernel's to the last byte."""
+    arena.container(driver, partial(others_remove_and_list, length, read, removed))
 
 
 def act_at_random(seed: int, steps: int, count: int) -> None:
