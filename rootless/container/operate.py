@@ -45,12 +45,13 @@ def attach(container: Container, *, stdin: bool) -> stream.Connection:
     return connection
 
 
-def stop(container: Container, number: int | None = None, timeout: float | None = None) -> None:
+def stop(container: Container, number: int | None = None, timeout: float | None = None, *, starter: int = 0) -> None:
     """Send the stop signal, and SIGKILL if that does not end the container in time. Returns when it has ended.
 
     Args:
         number: the signal; None for the container's own, SIGTERM if it has none.
         timeout: seconds until SIGKILL, -1 for never; None for the container's own.
+        starter: as in `stream.Stop`.
     """
     status = container.state().status
     if status not in ALIVE:
@@ -62,14 +63,14 @@ def stop(container: Container, number: int | None = None, timeout: float | None 
     if timeout is None:
         timeout = container.spec.stop_timeout
     container.emit("kill", signal=str(number))  # before its end is told, as in Docker
-    connection = _ask_to_stop(container, number, timeout)
+    connection = _ask_to_stop(container, stream.Stop(number, timeout, starter))
     if connection is not None:
         connection.receive()
         connection.close()
         container.emit("stop")
 
 
-def _ask_to_stop(container: Container, number: int, timeout: float) -> stream.Connection | None:
+def _ask_to_stop(container: Container, request: stream.Stop) -> stream.Connection | None:
     """Have the monitor stop its container for good; the connection on which it tells the end, None if it has ended.
 
     Raises:
@@ -78,7 +79,7 @@ def _ask_to_stop(container: Container, number: int, timeout: float) -> stream.Co
     deadline = time.monotonic() + MONITOR_TIMEOUT
     while container.state().status in ALIVE:
         with suppress(ConflictError, TimeoutError):  # nobody listens in this moment
-            connection = control.ask(container, stream.Stop(number, timeout))
+            connection = control.ask(container, request)
             connection.messages.settimeout(MONITOR_TIMEOUT)
             if isinstance(connection.receive(), stream.Done):
                 connection.messages.settimeout(None)
@@ -101,7 +102,7 @@ def kill(container: Container, number: int) -> None:
     if final and state.status == Status.PAUSED:
         unpause(container)  # as in Docker: what is to end it must be able to
     if final and container.spec.restart != "no" and state.status in ALIVE:
-        if (connection := _ask_to_stop(container, number, -1)) is not None:
+        if (connection := _ask_to_stop(container, stream.Stop(number, -1))) is not None:
             connection.close()
     elif state.status not in ALIVE or not signal_if_same(state.pid, state.pid_started, number):
         raise ConflictError(f"cannot kill container: {container.name}: container {container.id} is not running")
@@ -114,7 +115,8 @@ def _kill_for_good(container: Container) -> None:
         stop(container, signal.SIGKILL, -1)
     except ConflictError:
         state = container.stored_state()
-        kill_if_same(state.monitor, state.monitor_started)
+        if state.status in ALIVE:
+            kill_if_same(state.monitor, state.monitor_started)
         kill_if_same(state.pid, state.pid_started)
 
 

@@ -201,6 +201,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         pid, monitor: process ids on the machine `host`, 0 when there is none.
+            Of an ended --rm container `monitor` is the command that will start it again.
         pid_started, monitor_started: their start in clock ticks since boot.
         exit_code: of the last run; 0 before the first.
         error: why the last start failed or the monitor was lost; one line.

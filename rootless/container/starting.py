@@ -5,6 +5,8 @@ It needs nothing of what makes a container (lifecycle.py), and does not import i
 
 from __future__ import annotations
 
+import os
+
 from ..errors import CommandError, ConflictError, RootlessError
 from ..runtime import keeper, launch
 from ..runtime.forwarding import Signals
@@ -65,7 +67,7 @@ def restart(
     container: Container, number: int | None, timeout: float | None, window: tuple[int, int], *, debug: bool = False
 ) -> launch.Started | None:
     """Stop a container, if it runs, and start it again, detached. As `start`."""
-    operate.stop(container, number, timeout)
+    operate.stop(container, number, timeout, starter=os.getpid())
     started = start(container, attached=False, stdin=False, window=window, debug=debug)
     container.emit("restart")
     return started

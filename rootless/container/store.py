@@ -328,7 +328,7 @@ def _is_abandoned(spec: Spec, state: State) -> bool:
         case Status.REMOVING:
             return True
         case Status.EXITED:
-            return spec.auto_remove
+            return spec.auto_remove and not process.is_running(state.monitor, state.monitor_started)
         case Status.CREATED:
             return state.monitor != 0  # made by `run` for a monitor that is dead, or `create` would have left it at 0
         case _:

@@ -88,6 +88,7 @@ class _Keeper:
         self.client = client
         self.idmap = ids.detect()
         self.room_fd = -1
+        self.restarts = 0
         self.remains: Path | None = None
 
     def keep(self) -> int:
@@ -219,6 +220,7 @@ class _Keeper:
             health=Health() if self.container.spec.health is not None else None,
             network=self.networking.connected,
             run_directory=str(self.paths.run),
+            restart_count=self.restarts,
         )
 
     def _write(self, state: State, **changes: object) -> None:
@@ -228,9 +230,9 @@ class _Keeper:
 
     def _keep_started(self, running: Running) -> None:
         clients = [self.client] if self.order.attached else []
-        delay, self.restarts = restart.Delay(), 0
+        delay = restart.Delay()
         while True:
-            began = time.monotonic()
+            self.began = time.monotonic()
             from .logs import LogWriter, log_options
 
             log = LogWriter(self.container.directory / "log", log_options(self.container.spec))
@@ -244,7 +246,7 @@ class _Keeper:
             if not self.restarting:
                 return
             clients = []
-            if not self._sit_out(delay.after(time.monotonic() - began), watch):
+            if not self._sit_out(delay.after(time.monotonic() - self.began), watch):
                 self._note_end(watch)
                 watch.tell_end()
                 return
@@ -264,7 +266,8 @@ class _Keeper:
         self.confinement.close()
         if self.confinement.oom_killed:
             self.container.emit("oom")
-        self.container.emit("die", exitCode=str(watch.code))
+        lasted = int(time.monotonic() - self.began)
+        self.container.emit("die", exitCode=str(watch.code), execDuration=str(lasted))
         self.container.refresh()  # `update` may have changed the policy, and the limits of the next run
         self.restarting = self._again(watch)
         if not self.restarting:
@@ -276,6 +279,7 @@ class _Keeper:
             state,
             status=status,
             pid=0,
+            namespaces={},
             exit_code=watch.code,
             finished_at=now(),
             restart_count=self.restarts + 1,
@@ -341,11 +345,13 @@ class _Keeper:
         """Write the end down, and remove the container if it asked for that."""
         state = self.container.stored_state()
         status = step(state.status, Event.EXIT)
+        starter, started = self._starter(watch)
         ended = msgspec.structs.replace(
             state,
             status=status,
             pid=0,
-            monitor=0,
+            monitor=starter,
+            monitor_started=started,
             namespaces={},
             exit_code=watch.code,
             finished_at=now(),
@@ -356,11 +362,18 @@ class _Keeper:
             oom_killed=self.confinement.oom_killed,
         )
         self.container.try_to_write_state(ended)
-        if self.container.spec.auto_remove:
+        if self.container.spec.auto_remove and not process.is_running(starter, started):
             try:
                 self._remove()
             except RootlessError as problem:
                 watch.error = str(problem)
+
+    def _starter(self, watch: Watch) -> tuple[int, int]:
+        """Which process will start a --rm container again, and since when that runs: for its sake it stays."""
+        if watch.starter and self.container.spec.auto_remove:
+            with suppress(OSError):
+                return watch.starter, process.start_time(watch.starter)
+        return 0, 0
 
     def _remove(self) -> None:
         self.remains = Containers(self.paths).retire(self.container)

@@ -44,6 +44,7 @@ class Monitor:
         clients: those attached; their end is told by the keeper.
         waiting: connections that want to hear of the end, likewise.
         stopped: somebody asked for the end.
+        starter: who will start it again, see `stream.Stop`.
         server_lost: the file system's process ended before the container.
     """
 
@@ -72,6 +73,7 @@ class Monitor:
         self.clients: list[Client] = []
         self.waiting: list[stream.Connection] = []
         self.stopped = False
+        self.starter = 0
         self.server_lost = False
         self._stdin_closed = running.stdin < 0
 
@@ -88,7 +90,7 @@ class Monitor:
         for fd in (self.running.stdin, *self.running.outputs.values()):
             if fd >= 0:
                 os.set_blocking(fd, False)
-        self.waiting, self.stopped = before.waiting, before.stopped
+        self.waiting, self.stopped, self.starter = before.waiting, before.stopped, before.starter
         trio.run(self._watch, first, before, stdin, ended)
 
     async def _watch(
@@ -202,9 +204,9 @@ class Monitor:
                 return
             case stream.Wait(), []:
                 self.waiting.append(connection)
-            case stream.Stop(number, timeout), []:
+            case stream.Stop(number, timeout, starter), []:
                 self.waiting.append(connection)
-                self.stopped = True
+                self.stopped, self.starter = True, starter
                 with suppress(OSError):
                     connection.send(stream.Done())
                 await self._stop(number, timeout)

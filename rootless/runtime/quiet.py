@@ -29,6 +29,7 @@ class Quiet:
 
     Attributes:
         stopped: somebody asked for the end.
+        starter: who will start it again, see `stream.Stop`.
         kill_at: when it will be killed, if it has not ended by then (time.monotonic()); None for never.
         waiting: connections that want to hear of the end.
         requests: connections with a request that is the monitor's to answer, and the descriptors that came with it.
@@ -46,6 +47,7 @@ class Quiet:
         self.listener = listener
         self.attached = attached
         self.stopped = False
+        self.starter = 0
         self.kill_at: float | None = None
         self.waiting: list[stream.Connection] = []
         self.requests: list[tuple[socket.socket, stream.AnyMessage | None, list[int]]] = []
@@ -114,9 +116,9 @@ class Quiet:
         match request:
             case stream.Wait():
                 self.waiting.append(connection)
-            case stream.Stop(number, timeout):
+            case stream.Stop(number, timeout, starter):
                 self.waiting.append(connection)
-                self.stopped = True
+                self.stopped, self.starter = True, starter
                 with suppress(OSError):
                     connection.send(stream.Done())
                 self._signal(number)

@@ -83,10 +83,14 @@ class Stop(Message, frozen=True, tag=True):
 
     A restart policy does not apply to this end. `Done` tells that this is settled, `Exited` of the end; a client that
     hears neither came in a moment in which nobody listened, and asks again.
+
+    Attributes:
+        starter: the pid of a command that will start it again: as long as that lives, also a --rm container stays.
     """
 
     signal: int
     timeout: float
+    starter: int = 0
 
 
 class Pause(Message, frozen=True, tag=True):

@@ -33,6 +33,7 @@ class Watch:
         code: its exit code once it has ended, 128 + n after signal n.
         error: what went wrong with it, if it did not end by itself.
         stopped: somebody asked for the end.
+        starter: who will start it again, see `stream.Stop`.
 
     Args:
         end_others: ends what the end of the process does not end by itself: those that came from it in a pid namespace
@@ -54,6 +55,7 @@ class Watch:
         self.code = 0
         self.error = ""
         self.stopped = False
+        self.starter = 0
 
     def until_the_end(
         self,
@@ -77,7 +79,7 @@ class Watch:
         running = self.running
         quiet = Quiet(running, listener, self.attached, helpers)
         if quiet.ended(at_most=PATIENCE_MS if busy else None):
-            self.stopped, self.waiting = quiet.stopped, quiet.waiting
+            self.stopped, self.starter, self.waiting = quiet.stopped, quiet.starter, quiet.waiting
             quiet.hang_up()
             self.code = reap(self.running, self._end_others)
             rest = self._read_rest()
@@ -93,7 +95,7 @@ class Watch:
         def ended() -> None:
             self.code = reap(self.running, self._end_others)
             self._close_log()
-            self.stopped = monitor.stopped
+            self.stopped, self.starter = monitor.stopped, monitor.starter
             if monitor.server_lost:
                 self.error = "the process of its file system ended before it"
             note(self)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from rootless.container.container import Hold
+from rootless.kernel.process import boot_id, machine_id, start_time
 from tests.conftest import Rootless
 from tests.waiting import wait_for
 
@@ -158,3 +159,38 @@ def test_events_of_an_exec_belong_together(rootless: Rootless) -> None:
     assert len({found["execID"] for found in attributes}) == 1
     assert [found["exitCode"] for found in attributes if "exitCode" in found] == ["5"]
     rootless.ok("rm", "-f", "busy")
+
+
+def test_restart_keeps_a_container_that_goes_with_its_end(rootless: Rootless) -> None:
+    """As in Docker: a restart is not its end. Afterwards `stop` is."""
+    identifier = rootless.ok("run", "-d", "--rm", "--name", "stays", IMAGE, *POLITE).strip()
+    rootless.ok("exec", "stays", "touch", "/mine")
+    assert rootless.ok("restart", "-t", "9", "stays") == "stays\n"
+    assert rootless.ok("inspect", "-f", "{{.Id}} {{.State.Status}}", "stays") == f"{identifier} running\n"
+    rootless.ok("exec", "stays", "test", "-e", "/mine")
+    rootless.ok("stop", "-t", "9", "stays")
+    wait_for(lambda: not rootless.containers(), "its removal")
+
+
+def test_an_ended_container_of_rm_stays_as_long_as_its_restart_lives(rootless: Rootless) -> None:
+    """In between it looks like one whose monitor was killed, which everybody clears away."""
+    rootless.ok("create", "--rm", "--name", "left", IMAGE)
+    file = rootless.paths.names / "left" / "state.json"
+    ended = state(rootless, "left") | {"status": "exited", "machine_id": machine_id(), "boot_id": boot_id()}
+    with subprocess.Popen(["sleep", "60"]) as starter:
+        file.write_text(json.dumps(ended | {"monitor": starter.pid, "monitor_started": start_time(starter.pid)}))
+        assert rootless.ok("ps", "-a", "--format", "{{.Names}}") == "left\n"
+        starter.kill()
+    assert rootless.ok("ps", "-a", "--format", "{{.Names}}") == ""
+    assert rootless.containers() == []
+
+
+def test_a_start_by_hand_counts_restarts_anew(rootless: Rootless) -> None:
+    script = "test -e /ok || exit 5; sleep 99"
+    rootless.ok("run", "-d", "--restart", "on-failure:1", "--name", "counts", IMAGE, "sh", "-c", script)
+    wait_for(lambda: status(rootless, "counts") == "exited", "the end of its policy")
+    assert rootless.ok("inspect", "-f", "{{.RestartCount}}", "counts") == "1\n"
+    (rootless.paths.names / "counts" / "upper" / "ok").touch()
+    rootless.ok("start", "counts")
+    assert rootless.ok("inspect", "-f", "{{.RestartCount}}", "counts") == "0\n"
+    rootless.ok("rm", "-f", "counts")
