@@ -85,6 +85,7 @@ def _healthcheck(check: Check | None) -> dict[str, Any]:
             "Interval": check.interval,
             "Timeout": check.timeout,
             "StartPeriod": check.start_period,
+            "StartInterval": check.start_interval,
             "Retries": check.retries,
         }
     }

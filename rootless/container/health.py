@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..image.spec import RunConfig
 
 SECOND = 1_000_000_000
+STARTING = "starting"
 KEPT = 5
 """Results that `inspect` shows."""
 MAX_OUTPUT = 4096
@@ -30,7 +31,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         test: `CMD` and a command, or `CMD-SHELL` and a line for the shell.
         timeout: after it a check that still runs is killed, and has failed.
         start_period: how long a container may take to get well.
-        start_interval: the time between checks in the start period.
+        start_interval: the time between checks in the start period, as long as none has succeeded.
         retries: failures in a row that make it unhealthy.
     """
 
@@ -59,7 +60,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """What the checks have shown: `starting`, `healthy` or `unhealthy`, and the last results."""
 
-    status: str = "starting"
+    status: str = STARTING
     failing_streak: int = 0
     log: tuple[Result, ...] = ()
 
@@ -69,8 +70,8 @@ def after(health: Health, result: Result, check: Check, *, starting: bool) -> He
     log = (*health.log, result)[-KEPT:]
     if result.exit_code == 0:
         return Health(status="healthy", failing_streak=0, log=log)
-    if starting and health.status == "starting":
-        return Health(status="starting", failing_streak=health.failing_streak, log=log)
+    if starting and health.status == STARTING:
+        return Health(status=STARTING, failing_streak=health.failing_streak, log=log)
     streak = health.failing_streak + 1
     status = "unhealthy" if streak >= check.retries else health.status
     return Health(status=status, failing_streak=streak, log=log)

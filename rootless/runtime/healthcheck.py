@@ -8,26 +8,27 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from ..container.health import SECOND, Check, Result
+from ..container.health import SECOND, STARTING, Check, Result
 from ..container.record import now
 
 TIMED_OUT = -1
 """The exit code of a check that was killed, as Docker notes it."""
 
 
-async def keep_checking(check: Check, probe: Sequence[str], note: Callable[[Result, bool], None]) -> None:
+async def keep_checking(check: Check, probe: Sequence[str], note: Callable[[Result, bool], str]) -> None:
     """Run the check again and again, until cancelled.
 
     Args:
         probe: the program that runs it once.
-        note: takes each result, and whether the start period was not over when it began.
+        note: takes each result, and whether the start period was not over when it began; gives the container's health.
     """
-    began = trio.current_time()
+    began, status = trio.current_time(), STARTING
     while True:
         starting = trio.current_time() - began < check.start_period / SECOND
-        await trio.sleep((check.start_interval if starting else check.interval) / SECOND)
+        # As in Docker, often only until it is known how the container does.
+        await trio.sleep((check.start_interval if starting and status == STARTING else check.interval) / SECOND)
         starting = trio.current_time() - began < check.start_period / SECOND
-        note(await _run(check, probe), starting)
+        status = note(await _run(check, probe), starting)
 
 
 async def _run(check: Check, probe: Sequence[str]) -> Result:

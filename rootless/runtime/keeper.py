@@ -324,13 +324,14 @@ class _Keeper:
         probe = [sys.executable, "-m", "rootless.runtime.probe"]
         probe += [str(self.paths.store), str(self.paths.run), self.container.id]
 
-        def note(result: Result, starting: bool) -> None:
+        def note(result: Result, starting: bool) -> str:
             state = self.container.stored_state()
             before = state.health or Health()
             health = after(before, result, check, starting=starting)
             if health.status != before.status:
                 self.container.emit(f"health_status: {health.status}")
             self.container.try_to_write_state(msgspec.structs.replace(state, health=health))
+            return health.status
 
         return lambda: keep_checking(check, probe, note)
 

@@ -62,6 +62,14 @@ def test_the_images_check_and_how_to_be_without_it(rootless: Rootless, busybox_t
     rootless.ok("run", "-d", "--name", "with", "checked")
     rootless.ok("run", "-d", "--name", "without", "--no-healthcheck", "checked")
     wait_for(lambda: health(rootless, "with")["Status"] == "healthy", "health")
+    assert json.loads(rootless.ok("inspect", "with"))[0]["Config"]["Healthcheck"] == {
+        "Test": ["CMD-SHELL", "true"],
+        "Interval": 200_000_000,
+        "Timeout": 30_000_000_000,
+        "StartPeriod": 0,
+        "StartInterval": 5_000_000_000,
+        "Retries": 3,
+    }
     assert "Health" not in json.loads(rootless.ok("inspect", "without"))[0]["State"]
     rootless.ok("rm", "-f", "with", "without")
     rootless.ok("rmi", "checked")
