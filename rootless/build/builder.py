@@ -224,15 +224,16 @@ class Builder:
         return spec.timestamp(datetime.now(UTC)) if epoch is None else config.epoch_text(epoch)
 
     def _workdir(self, instruction: instructions.Workdir, number: int) -> None:
-        path = config.set_workdir(self.draft, instruction)
+        path = self.draft.resolve(instruction.path).rstrip("/") or "/"
         created_by = f"WORKDIR {path}"
         if path == "/":
             self.draft.note(created_by)
-            return
-        user = self.draft.run.user or ""
-        key = caching.key("workdir", self.draft.chain_id, path, user, self.common.request.epoch)
-        below = tuple(self.draft.layers)
-        self.take(key, number, instruction.text, created_by, lambda: make_directory(self.common, below, path, user))
+        else:
+            user, below = self.draft.run.user or "", tuple(self.draft.layers)
+            key = caching.key("workdir", self.draft.chain_id, path, user, self.common.request.epoch)
+            self.take(key, number, instruction.text, created_by, lambda: make_directory(self.common, below, path, user))
+        # Not before it is there: whoever may not make it leaves the instruction to a worker, which begins it anew.
+        self.draft.run.working_dir = path
 
     # --- RUN -----------------------------------------------------------------------------------------------------
 

@@ -226,13 +226,6 @@ def _set_command(draft: Draft, instruction: ins.Cmd | ins.Entrypoint) -> None:
     draft.note(f"{instruction.word} {_quoted(words)}")
 
 
-def set_workdir(draft: Draft, instruction: ins.Workdir) -> str:
-    """WORKDIR: the new one, below the old one unless it is absolute. The directory is the caller's to make."""
-    path = draft.resolve(instruction.path).rstrip("/") or "/"
-    draft.run.working_dir = path
-    return path
-
-
 def finished(draft: Draft, epoch: int | None, labels: dict[str, str]) -> ImageConfig:
     """The configuration of the image that a stage has come to.
 

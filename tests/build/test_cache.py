@@ -7,6 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.build.made import read
 from tests.build.site import Site
 
@@ -67,6 +69,15 @@ def test_no_word_is_taken_for_another_list_s(site: Site) -> None:
     for words, expected in (("--exclude=-- /s", "f\n"), ("/s --", "--\nf\n")):
         site.ok(text.format(words))
         assert site.sh("ls /d") == expected
+
+
+@pytest.mark.parametrize("known_steps", range(4))
+def test_a_relative_directory_wherever_the_first_new_step_is(site: Site, known_steps: int) -> None:
+    """The step that is not known is begun twice: by the process that finds that out, and by the one that makes it."""
+    lines = [f"WORKDIR /{site.name}", "WORKDIR b", "WORKDIR ../c", "RUN pwd > f"]
+    site.ok("FROM busybox\n" + "\n".join(lines[:known_steps]))
+    assert known(site.ok("FROM busybox\n" + "\n".join(lines))) == known_steps
+    assert site.sh("pwd; cat f") == f"/{site.name}/c\n" * 2
 
 
 def test_an_argument_counts_where_it_is_declared(site: Site) -> None:
