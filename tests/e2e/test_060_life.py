@@ -285,6 +285,20 @@ def test_a_cidfile_stays_with_a_container_that_could_not_be_started(rootless: Ro
     assert rootless.ok("rm", file.read_text()) == file.read_text() + "\n"
 
 
+def test_a_restart_policy_ends_with_its_monitor_and_comes_back_with_a_start(rootless: Rootless) -> None:
+    """docs/differences.md promises no more, and no less: this is also what a reboot leaves."""
+    rootless.ok("run", "-d", "--restart", "always", "--name", "policy", IMAGE, "sleep", "600")
+    before = stored(rootless, "policy")
+    os.kill(int(str(before["monitor"])), signal.SIGKILL)
+    wait_for(lambda: status(rootless, "policy") == "exited 137", "the end")
+    rootless.ok("start", "policy")
+    started = stored(rootless, "policy")
+    assert started["pid"] != before["pid"]
+    os.kill(int(str(started["pid"])), signal.SIGKILL)
+    wait_for(lambda: stored(rootless, "policy")["pid"] not in (0, started["pid"]), "the restart")
+    rootless.ok("rm", "-f", "policy")
+
+
 def test_three_signals_that_the_container_ignores_free_the_terminal(rootless: Rootless) -> None:
     """As with Docker's command. The container goes on: only `kill` is sure to end it."""
     script = "trap '' INT TERM; echo ready; sleep 60"
