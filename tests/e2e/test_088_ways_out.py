@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.conftest import Rootless
@@ -131,6 +133,25 @@ def test_a_way_out_that_came_later_is_watched_as_well(networks: Rootless) -> Non
     before = networks.ok("inspect", "-f", form, "web").strip()
     os.kill(int(before), signal.SIGKILL)
     wait_for(lambda: networks.ok("inspect", "-f", form, "web").strip() not in ("", before))
+
+
+def test_a_monitor_without_descriptors_goes_on_and_tries_again(networks: Rootless) -> None:
+    """Neither the successor of a killed pasta nor what is told of it may be the container's end."""
+    for name in "outer", "other":
+        networks.ok("network", "create", name)
+    networks.ok("run", "-d", "--name", "web", "--network", "outer", IMAGE, "sleep", "300")
+    networks.ok("network", "connect", "other", "web")  # answered by a monitor that has loaded all that it needs
+    form = "{{range .NetworkSettings.Helpers}}{{.Pid}}{{end}}"
+    before = networks.ok("inspect", "-f", form, "web").strip()
+    directory = networks.paths.container(networks.ok("inspect", "-f", "{{.Id}}", "web").strip())
+    monitor = msgspec.json.decode((directory / "state.json").read_bytes())["monitor"]
+    limits = resource.prlimit(monitor, resource.RLIMIT_NOFILE)
+    resource.prlimit(monitor, resource.RLIMIT_NOFILE, (3, limits[1]))
+    os.kill(int(before), signal.SIGKILL)
+    wait_for(lambda: (directory / "monitor.log").read_text().count("Too many open files") >= 3)
+    resource.prlimit(monitor, resource.RLIMIT_NOFILE, limits)
+    wait_for(lambda: networks.ok("inspect", "-f", form, "web").strip() not in ("", before), pause=0.3)
+    assert "default via" in routes(networks)
 
 
 def test_one_that_has_a_way_out_by_itself_keeps_it(networks: Rootless) -> None:
