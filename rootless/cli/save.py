@@ -43,10 +43,10 @@ def save(ctx: click.Context, images: tuple[str, ...], output: str, form: str, pl
 
 @click.command(cls=Command, at_most=0, short_help="Load images from a tar archive or STDIN")
 @click.option("-i", "--input", "source", default="", metavar="FILE", help="Read from a tar archive, instead of STDIN")
-@click.option("-q", "--quiet", is_flag=True, help="Print the images' IDs only")
+@click.option("-q", "--quiet", is_flag=True, help="Suppress the progress of the load (there is none to see)")
 @click.option("--platform", default="", metavar="OS/ARCH", help="Load what is for this platform")
 @click.pass_context
-def load(ctx: click.Context, source: str, quiet: bool, platform: str) -> None:
+def load(ctx: click.Context, /, source: str, platform: str, **_: bool) -> None:
     """Load the images of an archive that `save`, `docker save`, podman or skopeo wrote; it may be compressed."""
     from ..image import load as loading
 
@@ -55,9 +55,6 @@ def load(ctx: click.Context, source: str, quiet: bool, platform: str) -> None:
     with _read(source) as stream:
         loaded = loading.load(context.images, image_common.layers(context), stream, made_for)
     for image, names in loaded:
-        if quiet:
-            click.echo(image.id)
-            continue
         for name in names:
             click.echo(f"Loaded image: {name}")
         if not names:

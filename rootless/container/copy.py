@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
@@ -75,6 +76,8 @@ class Copier:
                 return  # the other side tells why when the block ends
             asked = copypaths.absolute(path, "/")
             contents = copypaths.ends_in_dot(asked) or asked == "/"
+            if entry.type in (th.CHARACTER, th.BLOCK_DEVICE):
+                raise _device(path)
             top = b"." if contents else os.fsencode(os.path.basename(asked.rstrip("/")))
             target = copypaths.target(local, top, is_directory=entry.type == th.DIRECTORY)
             fd = os.open(target.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -106,6 +109,9 @@ class Copier:
 
         source = copypaths.source(copypaths.absolute(path, os.getcwd()), missing, follow=follow)
         try:
+            mode = os.stat(source.place.name, dir_fd=source.place.directory, follow_symlinks=False).st_mode
+            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                raise _device(path)
             with self._receiving(destination, source, keep=keep) as sink:
                 pack(source.place, source.top, _Counting(self, sink))
         finally:
@@ -190,6 +196,10 @@ class Copier:
             return ConflictError("the container's root filesystem, or the volume, is mounted read-only")
         what = f"{problem.filename}: " if problem.filename else ""
         return RootlessError(f"{what}{(problem.strerror or str(problem)).lower()}")
+
+
+def _device(path: str) -> RootlessError:
+    return RootlessError(f"{path} is a device, which only an administrator may make")
 
 
 class _Counting:

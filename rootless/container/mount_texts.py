@@ -64,6 +64,8 @@ def parse_volume(text: str) -> Mount:
         return _overlay(kind, words, plain)
     if kind == "volume":
         return Mount(type="volume", no_copy="nocopy" in words, **plain)
+    if {"copy", "nocopy"} & set(words):
+        raise _invalid(text, config_error("bind", "field VolumeOptions must not be specified").message)
     propagation = next((word for word in words if word in PROPAGATIONS), "")
     return Mount(
         type="bind",

@@ -155,6 +155,7 @@ def test_ten_thousand_tries(rootless: Rootless, tmp_path: Path) -> None:
         (["/usr/bin", "cc:/etc/passwd"], "cannot copy directory"),
         (["cc:/etc", "cc:/x"], "copying between containers is not supported"),
         (["/etc", "/x"], "must specify at least one container source"),
+        (["/dev/null", "cc:/"], "/dev/null is a device, which only an administrator may make"),
         (["cc:", "x"], "source can not be empty"),
         (["x", "cc:"], "destination can not be empty"),
         (["-", "cc:/etc/passwd"], "must be a directory"),
@@ -167,6 +168,14 @@ def test_mistakes(rootless: Rootless, words: list[str], text: str) -> None:
     rootless.ok("rm", "cc")
     assert (done.returncode, done.stdout) == (1, b"")
     assert text in done.stderr.decode()
+
+
+def test_a_device_is_told_and_not_left_out_without_a_word(rootless: Rootless, tmp_path: Path) -> None:
+    rootless.ok("run", "-d", "--name", "cc", IMAGE, "sleep", "1000")
+    done = rootless("cp", "cc:/dev/null", os.fspath(tmp_path / "null"))
+    rootless.ok("rm", "-f", "cc")
+    assert done.returncode == 1 and not (tmp_path / "null").exists()
+    assert done.stderr == b"rootless: /dev/null is a device, which only an administrator may make\n"
 
 
 def test_a_set_uid_program_of_the_containers_is_none_of_the_callers(rootless: Rootless, tmp_path: Path) -> None:

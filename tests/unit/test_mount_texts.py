@@ -62,6 +62,13 @@ BAD_VOLUMES: dict[str, tuple[type[RootlessError], str]] = {
     "a:/b:ro:x": (UsageError, "invalid spec: a:/b:ro:x: too many colons"),
     "/d:ro": (InvalidError, "invalid volume specification: '/d:ro'"),
     "a:/d:foo": (InvalidError, "invalid mode: foo"),
+    "/h:/d:nocopy": (
+        InvalidError,
+        (
+            "invalid volume specification: '/h:/d:nocopy': "
+            'invalid mount config for type "bind": field VolumeOptions must not be specified'
+        ),
+    ),
     "a:/d:ro,rw": (InvalidError, "invalid mode: ro,rw"),
     "a:/d:slave,rslave": (InvalidError, "invalid mode: slave,rslave"),
     "a:/d:upperdir=/u": (InvalidError, "invalid mode: upperdir=/u"),
