@@ -317,7 +317,7 @@ class Operations:
             reply.entry_timeout = reply.attr_timeout = SOON
         else:
             reply.attr_timeout = FOREVER
-            reply.entry_timeout = SOON if self._tree.live and self._tree.merges_live(node) else FOREVER
+            reply.entry_timeout = SOON if self._tree.live and self._tree.living.merges(node) else FOREVER
             self._remember(node, reply)
         return reply
 

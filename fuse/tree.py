@@ -11,6 +11,7 @@ from contextlib import suppress
 from .base import Base
 from .handles import Handles
 from .layer import Layer
+from .living import Living
 from .metadata import at
 from .node import ROOT_INO, UPPER, Directory, File, Node, Table
 from .quota import Quota
@@ -27,21 +28,13 @@ def error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-def same_file(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether these are attributes of one inode, whose number was not given to another kind of file since."""
-    return (one.st_dev, one.st_ino, stat.S_IFMT(one.st_mode)) == (
-        other.st_dev,
-        other.st_ino,
-        stat.S_IFMT(other.st_mode),
-    )
-
-
 class Tree:
     """The nodes in use and the layers that they come from.
 
     Attributes:
         layers: by index, the writable one first; without one (a read-only mount) the first is a stand-in never used.
         quota: the account of the writable layer, when it is limited.
+        living: what is done about layers that others change.
         table: the nodes by inode number.
         announce: told of a node whose attributes have changed by something that the kernel did not ask to change them.
         root: the mount's root directory.
@@ -54,6 +47,7 @@ class Tree:
         self.handles = handles
         self.quota = quota
         self.live = any(layer.live for layer in layers.values())
+        self.living = Living(layers, handles, self._drop_if_unused)
         self._base = base
         self.table = Table()
         self.announce: Callable[[Node], object] = id  # nobody is told, as long as nobody wants to be
@@ -67,7 +61,7 @@ class Tree:
         """What `parent` has under `name`, or None. ENAMETOOLONG: not even asked for what can't be there."""
         node = parent.children.get(name)
         if node is not None and self.live:
-            node = self._revalidate(parent, name, node)
+            node = self.living.revalidate(parent, name, node)
         if node is not None:
             return node
         if len(name) > NAME_MAX:
@@ -100,10 +94,6 @@ class Tree:
             return 0
         return status.st_nlink
 
-    def merges_live(self, node: Node) -> bool:
-        """Whether a part of a directory lies where others may replace it."""
-        return isinstance(node, Directory) and any(self.layers[index].live for index in node.layers)
-
     def lower_has(self, parent: Directory, name: bytes) -> bool:
         """Whether something of this name would come to light below the writable layer."""
         for index in parent.layers:
@@ -130,7 +120,7 @@ class Tree:
             self._scan(node, index, found, closed)
         children = node.children
         if self.live:
-            self._reconcile(node, {name: status for name, (_, status, _) in found.items()})
+            self.living.reconcile(node, {name: status for name, (_, status, _) in found.items()})
         for name, (index, status, parts) in found.items():
             if name not in children:
                 self.add(node, name, index, tuple(parts), status)
@@ -247,66 +237,6 @@ class Tree:
         if status is None:
             return None
         return self.add(parent, name, top, tuple(parts), status)
-
-    def _revalidate(self, parent: Directory, name: bytes, node: Node) -> Node | None:
-        """What a live layer has under a name now: the same file, or another one, for which `node` makes way."""
-        layer = self.layers[node.layer]
-        if isinstance(node, Directory):
-            self._recheck_parts(parent, name, node)
-        if not layer.live:
-            return node
-        known = node.status
-        try:
-            seen = layer.status(self.handles.directory(parent, node.layer), name)
-        except (FileNotFoundError, NotADirectoryError):
-            seen = None
-        if seen is not None and known is not None and same_file(known, seen):
-            node.status = seen
-            return node
-        self._supersede(parent, name, node)
-        return None
-
-    def _recheck_parts(self, parent: Directory, name: bytes, node: Directory) -> None:
-        """Find out whether the live parts below the topmost one of a directory still are what `node` was merged from.
-
-        One that was replaced is opened anew, one that is gone is merged no longer.
-        """
-        for index in node.layers[1:]:
-            if not self.layers[index].live:
-                continue
-            fd = node.fds.get(index)
-            try:
-                seen = os.stat(name, dir_fd=self.handles.directory(parent, index), follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
-                seen = None
-            if seen is None or not stat.S_ISDIR(seen.st_mode):
-                self.handles.forget_layers(node)
-                node.layers = tuple(each for each in node.layers if each != index)
-                node.touch()
-            elif fd is not None and not os.path.samestat(os.fstat(fd), seen):
-                self.handles.forget_layers(node)
-
-    def _reconcile(self, parent: Directory, found: dict[bytes, os.stat_result]) -> None:
-        """Part with the children of a live layer that a new listing shows to be gone or to be other files."""
-        for name, node in list(parent.children.items()):
-            if isinstance(node, Directory):
-                self._recheck_parts(parent, name, node)
-            if self.layers[node.layer].live:
-                seen = found.get(name)
-                if seen is None or node.status is None or not same_file(node.status, seen):
-                    self._supersede(parent, name, node)
-                else:
-                    node.touch()
-                    node.status = seen
-
-    def _supersede(self, parent: Directory, name: bytes, node: Node) -> None:
-        """What a live layer had under a name is no longer there: whoever has it open keeps it."""
-        parent.children.pop(name, None)
-        if not (isinstance(node, File) and node.opens):
-            self.handles.close(node)
-        node.parent = None
-        if node.lookups <= 0:
-            self._drop_if_unused(node)
 
     def _missed(self, parent: Directory, index: int) -> None:
         """A layer did not have a name. After a few times its list of names is cheaper than asking the kernel again."""
