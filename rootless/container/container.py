@@ -105,6 +105,17 @@ class Container:
         except NotFoundError:
             return State(status=Status.REMOVING)
 
+    def state_here(self) -> State:
+        """The true state, for whoever has to do with its processes.
+
+        Raises:
+            ConflictError: it runs on another machine, which has the same store.
+        """
+        state = self.state()
+        if state.status in ALIVE and state.machine_id != process.machine_id():
+            raise ConflictError(f"container {self.name} is running on {state.host}", hint="go there for that")
+        return state
+
     def end_if_lost(self) -> State:
         """End what a killed monitor left behind; the state after that. The caller holds the lock."""
         state = self.stored_state()

@@ -46,7 +46,7 @@ def execute(container: Container, options: ExecOptions, idmap: IdMap, *, debug: 
         ConflictError: the container does not run, or is paused; in Docker's words.
         CommandError: 126 or 127, as for a container's own command.
     """
-    state = container.state()
+    state = container.state_here()
     if state.status == Status.PAUSED:
         raise ConflictError(f"container {container.name} is paused, unpause the container before exec")
     if state.status == Status.RESTARTING:

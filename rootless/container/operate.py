@@ -33,7 +33,7 @@ def attach(container: Container, *, stdin: bool) -> stream.Connection:
     Raises:
         ConflictError: it is stopped or paused; in Docker's words.
     """
-    status = container.state().status
+    status = container.state_here().status
     if status == Status.PAUSED:
         raise ConflictError("You cannot attach to a paused container, unpause it first")
     if status == Status.RESTARTING:
@@ -53,7 +53,7 @@ def stop(container: Container, number: int | None = None, timeout: float | None 
         timeout: seconds until SIGKILL, -1 for never; None for the container's own.
         starter: as in `stream.Stop`.
     """
-    status = container.state().status
+    status = container.state_here().status
     if status not in ALIVE:
         return
     if status == Status.PAUSED:
@@ -97,7 +97,7 @@ def kill(container: Container, number: int) -> None:
     Raises:
         ConflictError: it does not run; in Docker's words.
     """
-    state = container.state()
+    state = container.state_here()
     final = number in (signal.SIGKILL, _stop_signal(container))
     if final and state.status == Status.PAUSED:
         unpause(container)  # as in Docker: what is to end it must be able to
@@ -131,7 +131,7 @@ def pause(container: Container) -> None:
     Raises:
         ConflictError: it does not run, waits for its restart, or is paused already; in Docker's words.
     """
-    status = container.state().status
+    status = container.state_here().status
     if status == Status.RESTARTING:
         raise restarting(container.id)
     if status == Status.PAUSED:
@@ -147,7 +147,7 @@ def unpause(container: Container) -> None:
     Raises:
         ConflictError: it is not paused; in Docker's words.
     """
-    if container.state().status != Status.PAUSED:
+    if container.state_here().status != Status.PAUSED:
         raise ConflictError(f"Container {container.id} is not paused")
     _ask(container, stream.Unpause())
 
@@ -164,7 +164,7 @@ def _ask(container: Container, request: stream.Pause | stream.Unpause) -> None:
 
 def wait(container: Container) -> int:
     """Wait for the end of a container; its exit code. One that does not run gives its last one at once."""
-    while (state := container.state()).status in ALIVE:
+    while (state := container.state_here()).status in ALIVE:
         with suppress(ConflictError):
             connection = control.ask(container, stream.Wait())
             answer = connection.receive()

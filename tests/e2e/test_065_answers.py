@@ -194,3 +194,23 @@ def test_a_start_by_hand_counts_restarts_anew(rootless: Rootless) -> None:
     rootless.ok("start", "counts")
     assert rootless.ok("inspect", "-f", "{{.RestartCount}}", "counts") == "0\n"
     rootless.ok("rm", "-f", "counts")
+
+
+@pytest.fixture
+def elsewhere(rootless: Rootless) -> Iterator[str]:
+    """A container that runs on another machine, with the store on a home directory that both have."""
+    rootless.ok("create", "--name", "away", IMAGE)
+    file = rootless.paths.names / "away" / "state.json"
+    before = file.read_text()
+    away = {"status": "running", "machine_id": "0" * 32, "host": "elsewhere", "pid": 1, "monitor": 1}
+    file.write_text(json.dumps(json.loads(before) | away))
+    yield "away"
+    file.write_text(before)
+    rootless.ok("rm", "away")
+
+
+@pytest.mark.parametrize("words", ["stop", "kill", "restart", "pause", "unpause", "wait", "attach", "exec"])
+def test_who_wants_processes_of_another_machine_is_sent_there(rootless: Rootless, elsewhere: str, words: str) -> None:
+    done = rootless(words, elsewhere, *["true"] * (words == "exec"), timeout=60)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"container away is running on elsewhere" in done.stderr
