@@ -111,9 +111,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _tell_usage(problem)
     except RootlessError as problem:
         code = _tell(problem)
-    except BrokenPipeError:
-        _drop_output()  # whoever read it has gone
-        code = 141
     except OSError as problem:
         code = _tell(RootlessError(describe(problem)))
     except (KeyboardInterrupt, click.Abort):

@@ -6,11 +6,12 @@ arguments has Docker's words; nothing after the image of `run` is an option of o
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ..errors import CommandError, RootlessError, UsageError
+from ..errors import CommandError, Interrupted, RootlessError, UsageError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -79,8 +80,8 @@ class Command(click.Command):
             return super().invoke(ctx)
         except UsageError:
             raise
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as problem:  # click would make it an exit with 1
+            raise Interrupted(signal.SIGPIPE) from problem
         except OSError as problem:
             error = RootlessError(describe(problem))
             error.exit_code = self.failure

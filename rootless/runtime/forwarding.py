@@ -95,7 +95,8 @@ class Signals:
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         self.last = number
-        self._say(stream.Signal(number))
+        if not self._say(stream.Signal(number)) and number in ENDING:
+            self._end(number, None)  # the container has ended; what this command still does, nobody waits for
         self._insisted += number in (signal.SIGINT, signal.SIGTERM)
         if self._insisted == PATIENCE:
             self._insisted += 1  # it is said once: what is put right meanwhile must not be put right by half
@@ -114,7 +115,13 @@ class Signals:
         with suppress(OSError):
             self._say(stream.Resize(*pty.window_size(1)))
 
-    def _say(self, message: stream.AnyMessage) -> None:
-        if self._connection is not None:
-            with suppress(OSError):
+    def _say(self, message: stream.AnyMessage) -> bool:
+        """Whether somebody may hear it."""
+        try:
+            if self._connection is not None:
                 self._connection.send(message)
+        except BlockingIOError:
+            return True  # it does not listen at the moment
+        except OSError:
+            return False
+        return True

@@ -141,3 +141,44 @@ def test_a_signal_before_the_start_undoes_it(rootless: Rootless, tmp_path: Path,
     assert not file.exists()
     wait_for(lambda: not rootless.containers(), "the end of what was begun")
     rootless.ok("volume", "rm", "held")
+
+
+def test_a_command_that_only_has_to_write_ends_by_a_signal(rootless: Rootless) -> None:
+    """Its container has ended, so nobody is there to get it: it stayed until somebody read, or for ever."""
+    script = "head -c 300000 /dev/zero; exit 3"
+    command = rootless.popen("run", "--name", "over", IMAGE, "sh", "-c", script, stdout=subprocess.PIPE)
+    wait_for(lambda: rootless("inspect", "-f", "{{.State.Status}}", "over").stdout == b"exited\n", "the end")
+    wait_for(lambda: not monitors(command.pid), "the end of its monitor")
+    command.send_signal(signal.SIGTERM)
+    assert command.wait(timeout=60) == 128 + signal.SIGTERM
+    assert command.stdout is not None
+    command.stdout.close()
+    rootless.ok("rm", "over")
+
+
+def monitors(pid: int) -> list[str]:
+    """The command's children that have not ended; it does not wait for them."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [child for child in children if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"]
+
+
+@pytest.mark.parametrize("how", ["run", "exec", "logs"])
+def test_a_reader_that_has_enough_ends_a_command_as_sigpipe_would(rootless: Rootless, how: str) -> None:
+    """141 in a shell, as of any other program in the middle of a pipe."""
+    much = ("head", "-c", "3000000", "/dev/zero")
+    if how == "exec":
+        rootless.ok("run", "-d", "--name", "source", IMAGE, "sleep", "600")
+    elif how == "logs":
+        rootless.ok("run", "-d", "--name", "source", IMAGE, "sh", "-c", "yes | head -n 1000000")
+        wait_for(lambda: rootless.ok("inspect", "-f", "{{.State.Status}}", "source") == "exited\n", "the end")
+    words = {"run": ("run", "--rm", IMAGE, *much), "exec": ("exec", "source", *much), "logs": ("logs", "source")}[how]
+    command = rootless.popen(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert command.stdout is not None
+    command.stdout.read(10)
+    command.stdout.close()
+    assert command.stderr is not None
+    assert command.stderr.read() == b""
+    assert command.wait(timeout=60) == 128 + signal.SIGPIPE
+    command.stderr.close()
+    if how != "run":
+        rootless.ok("rm", "-f", "source")
