@@ -128,13 +128,14 @@ class Container:
         # The monitor is gone and with it the status that only a parent learns: Docker's word for a killed one is 137.
         code = 255 if state.boot_id != process.boot_id() else 128 + signal.SIGKILL
         cause = "the machine was started anew" if code == 255 else "its monitor was killed"
+        waiting = state.status == Status.RESTARTING  # nothing ran: the last run's own end stands
         ended = msgspec.structs.replace(
             state,
             status=step(state.status, Event.LOST),
             pid=0,
             monitor=0,
-            exit_code=code,
-            finished_at=now(),
+            exit_code=state.exit_code if waiting else code,
+            finished_at=state.finished_at if waiting else now(),
             error=cause,
             cgroup=_remove_cgroup(state),
             network=None,

@@ -104,6 +104,8 @@ def kill(container: Container, number: int) -> None:
     if final and container.spec.restart != "no" and state.status in ALIVE:
         if (connection := _ask_to_stop(container, stream.Stop(number, -1))) is not None:
             connection.close()
+    elif state.status == Status.RESTARTING:
+        return  # as in Docker: there is nobody to get it, and that is no failure
     elif state.status not in ALIVE or not signal_if_same(state.pid, state.pid_started, number):
         raise ConflictError(f"cannot kill container: {container.name}: container {container.id} is not running")
     container.emit("kill", signal=str(number))
@@ -213,8 +215,9 @@ def _end(container: Container, force: bool) -> None:
     if state.machine_id != machine_id():
         raise ConflictError(f"container {container.name} is running on {state.host}", hint="remove it from there")
     if not force:
+        paused = state.status == Status.PAUSED
         raise ConflictError(
             f'cannot remove container "/{container.name}": container is {state.status}',
-            hint="stop the container before removing or force remove",
+            hint=f"{'unpause' if paused else 'stop'} the container before removing or force remove",
         )
     _kill_for_good(container)

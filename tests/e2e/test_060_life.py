@@ -315,3 +315,19 @@ def test_three_signals_that_the_container_ignores_free_the_terminal(rootless: Ro
     assert process.returncode == 1
     assert rootless.ok("ps", "-q", "--filter", "name=stubborn") != ""
     rootless.ok("rm", "-f", "stubborn")
+
+
+def test_between_two_runs_the_last_ones_end_stands(rootless: Rootless) -> None:
+    """A signal then is nobody's and no failure; when its monitor is killed, no process of the container was."""
+    rootless.ok("run", "-d", "--name", "again", "--restart", "always", IMAGE, "sh", "-c", "exit 3")
+    wait_for(lambda: waits_long(rootless), "a back-off of some seconds")
+    assert rootless.ok("kill", "-s", "HUP", "again") == "again\n"
+    os.kill(json.loads((rootless.paths.names / "again" / "state.json").read_text())["monitor"], signal.SIGKILL)
+    wait_for(lambda: status(rootless, "again") == "exited 3", "the end, told rightly")
+    rootless.ok("rm", "again")
+
+
+def waits_long(rootless: Rootless) -> bool:
+    """Restarts are 0.1, 0.2, 0.4 ... seconds apart."""
+    state = json.loads(rootless.ok("inspect", "again"))[0]
+    return bool(state["RestartCount"] >= 5 and state["State"]["Status"] == "restarting")
