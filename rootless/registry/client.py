@@ -238,5 +238,5 @@ class Repository(Session):
         url = Url(base.scheme, base.host, base.port, "/v2/")
         async with await self.open("GET", url) as answer:
             if answer.status in (401, 403):
-                await self.deny(answer, f"login to {self.place.host}")
+                await self.deny(answer, f"login to {self.place.host}", "look at the name and the password")
             await self.check(answer, f"the registry {self.place.host}", {200})

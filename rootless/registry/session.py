@@ -219,9 +219,10 @@ class Session:
             raise problem
         raise TransferError(message)
 
-    async def deny(self, answer: Response, what: str) -> NoReturn:
+    async def deny(self, answer: Response, what: str, hint: str = "") -> NoReturn:
+        """Raises DeniedError."""
         who = f"as {self.credentials.username or 'the owner of a token'}" if self.credentials else "without a login"
         raise DeniedError(
             f"{what} is denied {who}: {await failures.said(answer)}",
-            hint=f"it may not exist, or need `rootless login {self.place.host}`",
+            hint=hint or f"it may not exist, or need `rootless login {self.place.host}`",
         )

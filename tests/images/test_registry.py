@@ -242,6 +242,7 @@ def test_a_registry_with_passwords(engine: Rootless, tmp_path: Path) -> None:
         assert f"rootless login {registry.host}".encode() in done.stderr
         wrong = engine("login", "-u", USER, "--password-stdin", registry.host, stdin=b"wrong")
         assert (wrong.returncode, b"denied" in wrong.stderr) == (1, True)
+        assert wrong.stderr.endswith(b"; look at the name and the password\n"), "not: need `rootless login`"
         empty = engine("login", "-u", USER, "--password-stdin", registry.host)
         assert (empty.returncode, b"password is empty" in empty.stderr) == (1, True)
         nobody = engine("login", registry.host)
