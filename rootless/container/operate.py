@@ -175,6 +175,8 @@ def wait(container: Container) -> int:
                 return answer.exit_code
         # Nobody listens in this moment, or the monitor was killed and has not let go of its lock yet.
         time.sleep(0.01)
+    if state.status == Status.REMOVING and not container.directory.exists():
+        raise NotFoundError(f"No such container: {container.name}")  # and nobody knows its exit code any more
     return state.exit_code
 
 

@@ -3,7 +3,7 @@
     created ──start──▶ running ──exit──▶ exited ──start──▶ running
                         │    ▲
                   pause ▼    │ unpause          running ──exit, restart policy──▶ restarting ──start──▶ running
-                        paused
+                        paused, which can end like a running one
     created, exited, dead ──remove──▶ removing ──▶ (gone), or dead when something could not be removed
 
 Only a container's monitor writes the state of a running one. `LOST` is what everybody else may conclude when that
@@ -48,7 +48,7 @@ S, E = Status, Event
 TABLE: dict[Status, dict[Event, Status]] = {
     S.CREATED: {E.START: S.RUNNING, E.START_FAILED: S.CREATED, E.REMOVE: S.REMOVING},
     S.RUNNING: {E.EXIT: S.EXITED, E.EXIT_TO_RESTART: S.RESTARTING, E.PAUSE: S.PAUSED, E.LOST: S.EXITED},
-    S.PAUSED: {E.UNPAUSE: S.RUNNING, E.EXIT: S.EXITED, E.LOST: S.EXITED},
+    S.PAUSED: {E.UNPAUSE: S.RUNNING, E.EXIT: S.EXITED, E.EXIT_TO_RESTART: S.RESTARTING, E.LOST: S.EXITED},
     S.RESTARTING: {E.START: S.RUNNING, E.START_FAILED: S.EXITED, E.EXIT: S.EXITED, E.LOST: S.EXITED},
     S.REMOVING: {E.REMOVE: S.REMOVING, E.REMOVE_FAILED: S.DEAD},
     S.EXITED: {E.START: S.RUNNING, E.START_FAILED: S.EXITED, E.REMOVE: S.REMOVING},

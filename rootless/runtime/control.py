@@ -7,6 +7,7 @@ answer on the same connection; `attach` sends the far end of its byte socket alo
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import time
@@ -85,6 +86,8 @@ def stopped_within(listener: socket.socket, seconds: float, waiting: list[Connec
 
     Connections that want to hear of the end are added to `waiting`; the others are turned away.
     """
+    from .quiet import first_request  # loaded by every monitor, and by no command
+
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         if not select.select([listener], [], [], left)[0]:
@@ -93,7 +96,9 @@ def stopped_within(listener: socket.socket, seconds: float, waiting: list[Connec
             messages, _ = listener.accept()
             messages.settimeout(1)
             connection = Connection(messages, messages)
-            request = connection.receive()
+            request, fds = first_request(messages)
+            for fd in fds:
+                os.close(fd)
             if isinstance(request, Stop | Wait):
                 waiting.append(connection)
             else:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from .trouble import survived
+
 if TYPE_CHECKING:
     from trio.lowlevel import Task
 
@@ -21,13 +23,15 @@ def on_signal() -> None:
 
 
 def _dump(_: int, frame: FrameType | None) -> None:
-    import traceback
+    """What a handler raises comes up in whatever the process is just at: of a full disk, nothing may."""
+    with survived("its stacks can't be written"):
+        import traceback
 
-    print("--- SIGUSR1: the process is here", file=sys.stderr)
-    traceback.print_stack(frame, file=sys.stderr)
-    if "trio" in sys.modules:
-        _dump_tasks()
-    print("--- end", file=sys.stderr, flush=True)
+        print("--- SIGUSR1: the process is here", file=sys.stderr)
+        traceback.print_stack(frame, file=sys.stderr)
+        if "trio" in sys.modules:
+            _dump_tasks()
+        print("--- end", file=sys.stderr, flush=True)
 
 
 def _dump_tasks() -> None:

@@ -12,15 +12,18 @@ from ..container.health import SECOND, STARTING, Check, Result
 from ..container.record import now
 
 TIMED_OUT = -1
-"""The exit code of a check that was killed, as Docker notes it."""
+"""The exit code of a check that was killed, or could not be started, as Docker notes it."""
 
 
-async def keep_checking(check: Check, probe: Sequence[str], note: Callable[[Result, bool], str]) -> None:
+async def keep_checking(
+    check: Check, probe: Sequence[str], note: Callable[[Result, bool], str], paused: Callable[[], bool]
+) -> None:
     """Run the check again and again, until cancelled.
 
     Args:
         probe: the program that runs it once.
         note: takes each result, and whether the start period was not over when it began; gives the container's health.
+        paused: whether the container is: then it can't answer, and is not asked, nor is a late result one.
     """
     began, status = trio.current_time(), STARTING
     while True:
@@ -28,18 +31,24 @@ async def keep_checking(check: Check, probe: Sequence[str], note: Callable[[Resu
         # As in Docker, often only until it is known how the container does.
         await trio.sleep((check.start_interval if starting and status == STARTING else check.interval) / SECOND)
         starting = trio.current_time() - began < check.start_period / SECOND
-        status = note(await _run(check, probe), starting)
+        if paused():
+            continue
+        result = await _run(check, probe)
+        if not paused():
+            status = note(result, starting)
 
 
 async def _run(check: Check, probe: Sequence[str]) -> Result:
-    start, code, output = now(), TIMED_OUT, b""
-    with trio.move_on_after(check.timeout / SECOND):
-        done = await trio.run_process(
-            probe, capture_stdout=True, stderr=subprocess.DEVNULL, check=False, deliver_cancel=_kill
-        )
-        code, output = done.returncode, done.stdout
-    if code == TIMED_OUT:
-        output = f"Health check exceeded timeout ({check.timeout / SECOND:g}s)".encode()
+    start, code = now(), TIMED_OUT
+    output = f"Health check exceeded timeout ({check.timeout / SECOND:g}s)".encode()
+    try:
+        with trio.move_on_after(check.timeout / SECOND):
+            done = await trio.run_process(
+                probe, capture_stdout=True, stderr=subprocess.DEVNULL, check=False, deliver_cancel=_kill
+            )
+            code, output = done.returncode, done.stdout
+    except OSError as problem:  # no process, no memory, no descriptor is to be had
+        output = f"the check could not be started: {problem.strerror}".encode()
     return Result(start=start, end=now(), exit_code=code, output=output.decode(errors="replace"))
 
 

@@ -22,9 +22,9 @@ from ..container import strays
 from ..container.container import Container, Hold
 from ..container.health import Health, Result, after
 from ..container.record import State, now
-from ..container.state import Event, step
+from ..container.state import Event, Status, step
 from ..container.store import Containers
-from ..errors import RootlessError
+from ..errors import RootlessError, StoreError
 from ..kernel import process
 from ..paths import Paths
 from . import control, restart, stream
@@ -124,7 +124,8 @@ class _Keeper:
         state = self.container.stored_state()
         try:
             step(state.status, Event.START)
-            self.room_fd = room.open_room(self.paths, self.idmap, hold=True, meanwhile=_load)
+            if self.room_fd < 0:  # a restart is in the same one
+                self.room_fd = room.open_room(self.paths, self.idmap, hold=True, meanwhile=_load)
             self.listener = control.listen(self.paths, self.container.id)
             with self.confinement:
                 running = self._begin(client)
@@ -270,9 +271,15 @@ class _Keeper:
         self.container.emit("die", exitCode=str(watch.code), execDuration=str(lasted))
         self.container.refresh()  # `update` may have changed the policy, and the limits of the next run
         self.restarting = self._again(watch)
-        if not self.restarting:
-            self._note_end(watch)
-            return
+        if self.restarting:
+            try:
+                self._note_restart(watch)
+                return
+            except StoreError as problem:  # a full disk: without its state it can't be started again
+                watch.error, self.restarting = str(problem), False
+        self._note_end(watch)
+
+    def _note_restart(self, watch: Watch) -> None:
         state = self.container.stored_state()
         status = step(state.status, Event.EXIT_TO_RESTART)
         self._write(
@@ -333,7 +340,10 @@ class _Keeper:
             self.container.try_to_write_state(msgspec.structs.replace(state, health=health))
             return health.status
 
-        return lambda: keep_checking(check, probe, note)
+        def paused() -> bool:
+            return self.container.stored_state().status == Status.PAUSED
+
+        return lambda: keep_checking(check, probe, note, paused)
 
     def _pause(self, running: Running, paused: bool) -> None:
         state = self.container.stored_state()

@@ -23,11 +23,13 @@ from ..errors import RootlessError
 from ..kernel import pty
 from . import stream
 from .clients import Client
+from .inlet import Inlet
 from .logs import LogWriter
 from .naming import keep_names
 from .networking import Networking
 from .quiet import Quiet, first_request
 from .start import Running
+from .trouble import survived, tell
 
 if TYPE_CHECKING:
     from ..network.holding import Holding
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 DRAIN_TIMEOUT = 2.0
 """Seconds after PID 1's end in which its last output is collected: every process of its pid namespace is dead by then,
 but a descriptor that it passed out of the container may keep a pipe open for ever."""
+
+ACCEPT_PAUSE = 0.1
+"""Seconds until the next try, when a connection could not be accepted."""
 
 
 class Monitor:
@@ -69,13 +74,14 @@ class Monitor:
         self.checking = checking
         self.networking = networking
         self._naming, self._helping = trio.CancelScope(), trio.CancelScope()
+        self._accepting, self._over = trio.CancelScope(), False
         self.tending, self.rewire = tending, rewire
         self.clients: list[Client] = []
         self.waiting: list[stream.Connection] = []
         self.stopped = False
         self.starter = 0
         self.server_lost = False
-        self._stdin_closed = running.stdin < 0
+        self.inlet = Inlet(running.stdin)
 
     def run(self, first: stream.Connection | None, before: Quiet, *, stdin: bool, ended: Callable[[], None]) -> None:
         """Return when the process has ended and its clients have all of its output, or have stopped reading.
@@ -101,15 +107,15 @@ class Monitor:
                 self._welcome(Client(first, stdin=stdin))
             self._take_over(before)
             if self.listener is not None:
-                self._attending.start_soon(self._accept, self.listener)
+                self._begin(self._accept, self.listener)
             if self.running.server_pidfd >= 0:
-                self._attending.start_soon(self._watch_server)
+                self._begin(self._watch_server)
             if self.checking is not None:
-                self._attending.start_soon(self.checking)
+                self._begin(self.checking)
             if self.networking is not None and self.networking.is_named:
-                self._attending.start_soon(self._keep_names, self.networking.holding)
+                self._begin(self._keep_names, self.networking.holding)
             if self.tending is not None:
-                self._attending.start_soon(self._tend, self.tending, self._helping)
+                self._begin(self._tend, self.tending, self._helping)
             async with trio.open_nursery() as relaying:
                 for number, fd in self.running.outputs.items():
                     relaying.start_soon(self._relay_output, number, fd)
@@ -118,6 +124,8 @@ class Monitor:
                 for client in self.clients:
                     client.hurry()
             self._naming.cancel()
+            self._over = True
+            self._accepting.cancel()
             self._helping.cancel()  # what was held for the container is let go now, and its helpers end with it
             ended()
             for client in list(self.clients):
@@ -126,11 +134,19 @@ class Monitor:
 
     def _take_over(self, before: Quiet) -> None:
         if before.kill_at is not None:
-            self._attending.start_soon(self._kill_after, before.kill_at - time.monotonic())
+            self._begin(self._kill_after, before.kill_at - time.monotonic())
         for messages, request, fds in before.requests:
-            self._attending.start_soon(self._grant, messages, request, fds)
+            self._begin(self._grant, messages, request, fds)
         for messages in before.unheard():
-            self._attending.start_soon(self._answer, messages)
+            self._begin(self._answer, messages)
+
+    def _begin(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Have a task beside the container's own: what it raises ends it, and nothing else."""
+        self._attending.start_soon(self._guard, task, args, name=task)
+
+    async def _guard(self, task: Callable[..., Awaitable[None]], args: tuple[object, ...]) -> None:
+        with survived(f"{getattr(task, '__qualname__', task)} failed"):
+            await task(*args)
 
     # --- the container's streams ---------------------------------------------------------------------------------
 
@@ -145,11 +161,9 @@ class Monitor:
         """The client's bytes to the container. With their end the container's input ends, if it was opened for once."""
         with suppress(OSError):
             while data := await _read(client.connection.data.fileno()):
-                if not self._stdin_closed:
-                    await _write(self.running.stdin, data)
-        if self.stdin_once and self.running.console < 0 and not self._stdin_closed:
-            self._stdin_closed = True
-            os.close(self.running.stdin)
+                await self.inlet.write(data)
+        if self.stdin_once and self.running.console < 0:
+            await self.inlet.close()
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError, ValueError):
@@ -159,18 +173,24 @@ class Monitor:
 
     def _welcome(self, client: Client) -> None:
         self.clients.append(client)
-        self._attending.start_soon(self._serve, client)
+        self._begin(self._serve, client)
 
     async def _serve(self, client: Client) -> None:
-        async with trio.open_nursery() as serving:
-            serving.start_soon(client.send_queue)
-            if client.stdin and self.running.stdin >= 0:
-                serving.start_soon(self._relay_input, client)
-            await self._obey(client.connection)
-            client.leave()
-            self.clients.remove(client)
-            # What it sent before it went is still the container's, and the end of it: the input's task ends by itself.
+        with survived("a client can't be served"):
+            async with trio.open_nursery() as serving:
+                serving.start_soon(client.send_queue)
+                if client.stdin and self.running.stdin >= 0:
+                    serving.start_soon(self._relay_input, client)
+                await self._obey(client.connection)
+                self._part_from(client)
+                # What it sent is still the container's, and the end of it: the input's task ends by itself.
+        self._part_from(client)
         client.connection.close()
+
+    def _part_from(self, client: Client) -> None:
+        client.leave()
+        if client in self.clients:
+            self.clients.remove(client)
 
     async def _obey(self, connection: stream.Connection) -> None:
         """Do what an attached client says, until it is gone."""
@@ -185,23 +205,38 @@ class Monitor:
     # --- who connects later --------------------------------------------------------------------------------------
 
     async def _accept(self, listener: socket.socket) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(listener)
-            with suppress(OSError):
-                connection, _ = listener.accept()
-                connection.setblocking(False)
-                self._attending.start_soon(self._answer, connection)
+        with self._accepting:
+            while True:
+                await trio.lowlevel.wait_readable(listener)
+                try:
+                    connection, _ = listener.accept()
+                except OSError:  # no descriptor is free: whoever connects waits
+                    await trio.sleep(ACCEPT_PAUSE)
+                else:
+                    connection.setblocking(False)
+                    self._begin(self._answer, connection)
 
     async def _answer(self, messages: socket.socket) -> None:
         """One request on a new connection."""
         await self._grant(messages, *await _first_request(messages))
 
     async def _grant(self, messages: socket.socket, request: stream.AnyMessage | None, fds: list[int]) -> None:
+        if self._over:  # what follows this end is settled: they ask again, and whoever comes next answers
+            for fd in fds:
+                os.close(fd)
+            messages.close()
+            return
+        try:
+            await self._do_as_told(messages, request, fds)
+        except Exception as problem:  # whatever was asked for
+            tell("a request can't be answered", problem)
+            messages.close()
+
+    async def _do_as_told(self, messages: socket.socket, request: stream.AnyMessage | None, fds: list[int]) -> None:
         connection = stream.Connection(messages, messages)
         match request, fds:
             case stream.Attach(stdin), [fd]:
-                self._welcome(Client(stream.Connection(socket.socket(fileno=fd), messages), stdin=stdin))
-                return
+                self._welcome(Client(stream.Connection(_adopted(fd), messages), stdin=stdin))
             case stream.Wait(), []:
                 self.waiting.append(connection)
             case stream.Stop(number, timeout, starter), []:
@@ -241,7 +276,7 @@ class Monitor:
         first = not self.networking.is_named
         self.networking.holding.adopt(switch, link)
         if first:
-            self._attending.start_soon(self._keep_names, self.networking.holding)
+            self._begin(self._keep_names, self.networking.holding)
 
     def _rewire(self) -> None:
         """The container's networks have changed, and with them its way out perhaps."""
@@ -252,7 +287,7 @@ class Monitor:
         try:
             self.rewire()
         finally:
-            self._attending.start_soon(self._tend, self.tending, self._helping)
+            self._begin(self._tend, self.tending, self._helping)
 
     async def _keep_names(self, holding: Holding) -> None:
         with self._naming:
@@ -293,6 +328,15 @@ def _left_with_zero(pidfd: int) -> bool:
     return ended is not None and ended.si_code == os.CLD_EXITED and ended.si_status == 0
 
 
+def _adopted(fd: int) -> socket.socket:
+    """The socket that came along with a request; OSError for what is none, and the descriptor is closed."""
+    try:
+        return socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        raise
+
+
 async def _receive(connection: stream.Connection) -> stream.AnyMessage | None:
     """A client's next message; None when it is gone, or speaks another language."""
     while True:
@@ -325,12 +369,3 @@ async def _read(fd: int) -> bytes:
             if problem.errno in (errno.EIO, errno.ECONNRESET):
                 return b""
             raise
-
-
-async def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(fd, view) :]
-        except BlockingIOError:
-            await trio.lowlevel.wait_writable(fd)

@@ -34,6 +34,7 @@ class Watch:
         error: what went wrong with it, if it did not end by itself.
         stopped: somebody asked for the end.
         starter: who will start it again, see `stream.Stop`.
+        stdin: the end for writing of its input; -1 once it is closed.
 
     Args:
         end_others: ends what the end of the process does not end by itself: those that came from it in a pid namespace
@@ -48,6 +49,7 @@ class Watch:
         end_others: Callable[[], None] | None = None,
     ) -> None:
         self.running = running
+        self.stdin = running.stdin
         self._end_others = end_others
         self.log = log
         self.attached = attached
@@ -90,6 +92,8 @@ class Watch:
         else:
             self._attend(stdin, make(running, self.log), quiet, note)
         close(running.pidfd, running.server_pidfd, *running.outputs.values())
+        if running.console < 0:
+            close(self.stdin)  # a terminal's is its output as well
 
     def _attend(self, stdin: bool, monitor: Monitor, quiet: Quiet, note: Callable[[Watch], None]) -> None:
         def ended() -> None:
@@ -99,8 +103,12 @@ class Watch:
             if monitor.server_lost:
                 self.error = "the process of its file system ended before it"
             note(self)
+            # Who asked to stop, or waits, hears of it before a client is waited for that reads slowly or not at all.
+            self._tell(monitor.waiting)
+            monitor.waiting = []
 
         monitor.run(self.attached[0] if self.attached else None, quiet, stdin=stdin, ended=ended)
+        self.stdin = monitor.inlet.fd
         self.attached = [client.connection for client in monitor.clients if not client.gone]
         self.waiting = monitor.waiting
 
@@ -133,7 +141,10 @@ class Watch:
         for client in self.attached:
             with suppress(OSError):
                 client.data.shutdown(socket.SHUT_WR)
-        for client in (*self.attached, *self.waiting):
+        self._tell([*self.attached, *self.waiting])
+
+    def _tell(self, clients: list[stream.Connection]) -> None:
+        for client in clients:
             with suppress(OSError):
                 client.send(stream.Exited(self.code, self.error))
             client.close()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -214,3 +216,68 @@ def test_who_wants_processes_of_another_machine_is_sent_there(rootless: Rootless
     done = rootless(words, elsewhere, *["true"] * (words == "exec"), timeout=60)
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"container away is running on elsewhere" in done.stderr
+
+
+def test_two_that_paste_at_once_and_one_that_went_do_not_end_the_container(rootless: Rootless) -> None:
+    """What they send waits until the container reads, each for its turn; one that is killed meanwhile is no trouble."""
+    rootless.ok("run", "-di", "--name", "pasted", IMAGE, "sleep", "300")
+    pasting = [
+        rootless.popen("attach", "pasted", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for process in pasting:
+        assert process.stdin is not None
+        os.set_blocking(process.stdin.fileno(), False)
+        wait_for(partial(_is_full, process.stdin.fileno()), "a client that waits for the container")
+    pasting[0].kill()
+    pasting[0].communicate()
+    late = rootless.popen("attach", "pasted", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert late.stdin is not None
+    late.stdin.write(b"hello")
+    late.stdin.flush()
+    assert rootless.ok("exec", "pasted", "echo", "alive") == "alive\n"
+    assert status(rootless, "pasted") == "running"
+    rootless.ok("rm", "-f", "pasted")
+    for process in pasting[1], late:
+        process.kill()
+        process.communicate()
+
+
+def _is_full(fd: int) -> bool:
+    """Whether a pipe takes no more."""
+    try:
+        return os.write(fd, b"y" * 65536) == 0
+    except BlockingIOError:
+        return True
+
+
+def test_a_paused_container_with_a_policy_starts_again_after_its_end(rootless: Rootless) -> None:
+    rootless.ok("run", "-d", "--restart", "always", "--name", "killed", IMAGE, *POLITE)
+    rootless.ok("pause", "killed")
+    pid = int(str(state(rootless, "killed")["pid"]))
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: state(rootless, "killed")["pid"] not in (0, pid), "the next run")
+    assert status(rootless, "killed") == "running"
+    rootless.ok("rm", "-f", "killed")
+
+
+def test_a_request_that_is_none_ends_nobody(rootless: Rootless) -> None:
+    """A command of a newer version may have requests that a monitor does not know; also between two runs."""
+    rootless.ok("run", "-d", "--restart", "always", "--name", "asked", IMAGE, "sh", "-c", "exit 3")
+    monitor = state(rootless, "asked")["monitor"]
+    control = rootless.paths.runtime_of((rootless.paths.names / "asked").resolve().name) / "control"
+
+    def asked() -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as caller:
+            try:
+                caller.connect(str(control))
+                caller.send(b"[]")
+            except OSError:
+                return False
+            return status(rootless, "asked") == "restarting"
+
+    wait_for(asked, "a request between two runs")
+    count = int(str(state(rootless, "asked")["restart_count"]))
+    wait_for(lambda: int(str(state(rootless, "asked")["restart_count"])) > count, "a further restart")
+    assert state(rootless, "asked")["monitor"] == monitor
+    rootless.ok("rm", "-f", "asked")

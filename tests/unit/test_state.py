@@ -18,6 +18,7 @@ LEGAL = {
     ("running", "LOST", "exited"),
     ("paused", "UNPAUSE", "running"),
     ("paused", "EXIT", "exited"),
+    ("paused", "EXIT_TO_RESTART", "restarting"),
     ("paused", "LOST", "exited"),
     ("restarting", "START", "running"),
     ("restarting", "START_FAILED", "exited"),
