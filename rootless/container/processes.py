@@ -10,7 +10,7 @@ from contextlib import suppress
 import msgspec
 
 from ..errors import ConflictError, InvalidError, UnavailableError
-from ..kernel.process import machine_id
+from ..kernel.process import is_running, machine_id
 from .container import Container
 from .record import State
 from .state import ALIVE, Status, restarting
@@ -28,7 +28,10 @@ class Listing(msgspec.Struct, frozen=True):
 
 def pids(state: State) -> set[int]:
     """The process ids of a running container: all descendants of its PID 1, and all else in its pid namespace, as
-    `exec` brings it in. Where that is somebody else's pid namespace, all else in its mount namespace."""
+    `exec` brings it in. Where that is somebody else's pid namespace, all else in its mount namespace. None where its
+    PID 1 is not there, as between two runs."""
+    if not is_running(state.pid, state.pid_started):
+        return set()  # of pid 0 everything on this machine is a descendant, and a pid is given anew
     parents = dict(_parents())
     found = _descendants(state.pid, parents)
     kind = "pid" if _is_init(state) else "mnt"

@@ -16,7 +16,7 @@ from .container import Container
 from .processes import pids
 from .record import Resources, Spec, State
 from .resources import changed
-from .state import ALIVE
+from .state import ALIVE, Status
 from .store import Containers
 
 
@@ -51,7 +51,7 @@ def update(
     def change(spec: Spec) -> Spec:
         nonlocal warnings
         resources = changed(spec.resources, **given)
-        if state.status in ALIVE and resources != spec.resources:
+        if state.status in (Status.RUNNING, Status.PAUSED) and resources != spec.resources:
             warnings = _apply(state, resources, idmap)
         policy, retries = restart or (spec.restart, spec.restart_retries)
         return msgspec.structs.replace(spec, resources=resources, restart=policy, restart_retries=retries)
@@ -62,7 +62,7 @@ def update(
 
 
 def _apply(state: State, resources: Resources, idmap: IdMap) -> tuple[str, ...]:
-    """Give limits to a container that runs."""
+    """Give limits to a container that runs. One between two runs has them from its next start."""
     directory = Path(state.cgroup) if state.cgroup else None
     if directory is not None:
         cgroup.extend(directory, limits.wanted(resources))

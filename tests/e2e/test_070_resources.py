@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from rootless.kernel import cgroup as kernel
 from rootless.kernel.process import oom_score_adj
 from rootless.runtime import cgroup
 from tests.conftest import Rootless
+from tests.waiting import wait_for
 
 LIMITED = ("-m", "64m", "--pids-limit", "30", "--cpus", "0.5")
 SLEEP = ("busybox", "sleep", "1000")
@@ -198,6 +201,29 @@ def test_update_of_a_restart_policy_while_it_runs(rootless: Rootless) -> None:
         while inspect(rootless, name, "{{.RestartCount}} {{.State.Status}}") != "1 exited":
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+def test_update_between_two_runs_touches_nobody_else(rootless: Rootless) -> None:
+    """There is no PID 1 then, and its number in the state, 0, is the ancestor of every process of the machine. What
+    stands in for a cgroup was put on all that the account may change: a lower hard limit can never be raised again."""
+    last = max(os.sched_getaffinity(0))
+    bystander = subprocess.Popen(["sleep", "1000"])
+    try:
+        with running(rootless, "--restart", "always", "busybox", "sh", "-c", "exit 3") as name:
+            # Each back-off is twice as long as the one before: this one outlasts the command.
+            wait_for(lambda: int(inspect(rootless, name, "{{.RestartCount}}")) >= 4, "a long back-off")
+            wait_for(lambda: inspect(rootless, name, "{{.State.Status}}") == "restarting", "the back-off")
+            before = limits_of(bystander.pid)
+            rootless.ok("update", "--pids-limit", "30000", "--cpuset-cpus", str(last), name)
+            assert limits_of(bystander.pid) == before
+            assert inspect(rootless, name, "{{.HostConfig.PidsLimit}}") == "30000"
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def limits_of(pid: int) -> tuple[tuple[int, int], set[int]]:
+    return resource.prlimit(pid, resource.RLIMIT_NPROC), os.sched_getaffinity(pid)
 
 
 def test_update_that_makes_no_sense_changes_nothing(rootless: Rootless) -> None:
