@@ -134,7 +134,11 @@ def _store_with_image(session_root: Path, busybox_tar: Path) -> Rootless:
 @pytest.fixture
 def rootless(_store_with_image: Rootless) -> Iterator[Rootless]:
     """The command, with the image busybox:latest in its store; afterwards nothing of the test may be left."""
-    engine = _store_with_image
+    yield from leaving_nothing(_store_with_image)
+
+
+def leaving_nothing(engine: Rootless) -> Iterator[Rootless]:
+    """The engine for as long as a fixture lasts; then there may be no container, process, mount or file of it left."""
     processes, mounts = _processes(), _mounts(engine)
     yield engine
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import msgspec
 
+from ..errors import Interrupted
+
 
 class Event(msgspec.Struct, frozen=True, tag=True):
     """What may be told about the vertex `vertex`; `at` is a moment of time.monotonic()."""
@@ -73,6 +75,7 @@ def vertex(tell: Tell, name: str, key: str = "") -> Iterator[Callable[[str], Non
     try:
         yield lambda text: tell(Status(key, time.monotonic(), text))
     except BaseException as problem:
-        tell(Ended(key, time.monotonic(), error=str(problem), canceled=not isinstance(problem, Exception)))
+        canceled = isinstance(problem, Interrupted) or not isinstance(problem, Exception)
+        tell(Ended(key, time.monotonic(), error=str(problem), canceled=canceled))
         raise
     tell(Ended(key, time.monotonic()))

@@ -16,11 +16,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
-from ..errors import RootlessError
+from ..errors import Interrupted, RootlessError
 from ..kernel import process
 from .builder import Builder, Common, WorkError
 from .config import Draft
@@ -30,7 +31,7 @@ from .stages import Planned
 PIECE = 1 << 16
 """Bytes of one message: SOCK_SEQPACKET keeps their bounds, and the kernel refuses larger ones (EMSGSIZE)."""
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that a worker which was asked to end has for it: it kills a container and removes its directory."""
 
 TICK = 0.1
@@ -68,7 +69,12 @@ class Executor:
 
         Raises:
             StepError, DockerfileError: of the first one that fails; the others are given up.
+            Interrupted: by SIGTERM or SIGHUP, as KeyboardInterrupt by ctrl-c; all are given up.
         """
+        with _heeding_signals():
+            return self._run()
+
+    def _run(self) -> dict[int, Draft]:
         try:
             while self._waiting or self._ready or self._workers:
                 self._begin_ready()
@@ -169,6 +175,26 @@ class Executor:
             self._tell(Ended(vertex, time.monotonic(), canceled=True))
 
 
+@contextmanager
+def _heeding_signals() -> Iterator[None]:
+    """For the block, those that ask to end raise Interrupted: once, so that what is undone is undone whole."""
+
+    def end(number: int, _: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    # One that is ignored stays so: nohup(1).
+    before = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for each in before:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+
+
 def _work(builder: Builder, connection: socket.socket, parent: int) -> NoReturn:
     """The worker: builds one stage to its end, and tells what came of it."""
     code = 1
@@ -177,8 +203,9 @@ def _work(builder: Builder, connection: socket.socket, parent: int) -> NoReturn:
         if os.getppid() != parent:
             os._exit(1)
         process.set_name("rootless-build")
-        # ctrl-c reaches every process of the terminal's foreground: the parent decides what it means.
+        # These reach every process of a terminal: the parent decides what they mean.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _cancel)
         builder.common.tell = lambda event: _send(connection, event)
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.build.site import Site
 from tests.build.warm import Warm
-from tests.conftest import Rootless
+from tests.conftest import Rootless, leaving_nothing
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +29,21 @@ def warm(_store_with_image: Rootless) -> Iterator[Warm]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def _clean(_store_with_image: Rootless) -> Iterator[Rootless]:
+    """As `rootless`, asked once a module: to look at all of the machine's processes takes longer than many a build."""
+    yield from leaving_nothing(_store_with_image)
+
+
 @pytest.fixture
-def site(warm: Warm, rootless: Rootless, tmp_path: Path) -> Iterator[Site]:
+def bare_site(warm: Warm, _clean: Rootless, tmp_path: Path) -> Site:
+    """For tests after which there is no image to be removed."""
     directory = tmp_path / "context"
     directory.mkdir()
-    made = Site(rootless, directory, f"site-{os.urandom(4).hex()}", warm)
-    yield made
-    made.remove()
+    return Site(_clean, directory, f"site-{os.urandom(4).hex()}", warm)
+
+
+@pytest.fixture
+def site(bare_site: Site) -> Iterator[Site]:
+    yield bare_site
+    bare_site.remove()

@@ -161,6 +161,6 @@ def test_a_checksum_is_proved_and_saves_a_look(site: Site, web: tuple[str, type[
         ("ADD --unpack=true {url}/file /x", "is not an archive"),
     ],
 )
-def test_urls_that_lead_nowhere(site: Site, web: tuple[str, type[Served]], line: str, said: str) -> None:
-    told = site.fails(f"FROM busybox\n{line.format(url=web[0])}\n")
+def test_urls_that_lead_nowhere(bare_site: Site, web: tuple[str, type[Served]], line: str, said: str) -> None:
+    told = bare_site.fails(f"FROM busybox\n{line.format(url=web[0])}\n")
     assert said in told.splitlines()[-1], told

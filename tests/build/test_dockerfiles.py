@@ -41,8 +41,8 @@ def check(case: Case, made: Made, said: str) -> None:
 @pytest.mark.parametrize(
     ("driver", "name"), [*(("overlay", name) for name in WELL), *(("cow", name) for name in QUICK_ON_COW), *COW]
 )
-def test_well(site: Site, tmp_path: Path, driver: str, name: str) -> None:
-    case = WELL[name]
+def test_well(bare_site: Site, tmp_path: Path, driver: str, name: str) -> None:
+    site, case = bare_site, WELL[name]
     archive = tmp_path / "made.tar"
     words = ["--no-cache", "-o", f"type=oci,dest={archive}", *options(site, case)]
     said = site.ok(case.text, *words, files=files(case), env=dict(case.env), driver=driver)
@@ -50,8 +50,8 @@ def test_well(site: Site, tmp_path: Path, driver: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BADLY)
-def test_badly(site: Site, name: str) -> None:
-    case = BADLY[name]
+def test_badly(bare_site: Site, name: str) -> None:
+    site, case = bare_site, BADLY[name]
     done = site.build(case.text, *options(site, case), files=files(case), env=dict(case.env))
     said = done.stderr.decode()
     assert done.returncode in (1, 125), said
