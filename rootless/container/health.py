@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..errors import UsageError
+from ..errors import InvalidError, UsageError
 
 if TYPE_CHECKING:
     from ..image.spec import RunConfig
 
 SECOND = 1_000_000_000
+SHORTEST = SECOND // 1000
+"""Docker's: below it a check would never rest."""
 STARTING = "starting"
 KEPT = 5
 """Results that `inspect` shows."""
@@ -87,6 +89,7 @@ def merge(given: Check | None, run: RunConfig, *, none: bool, options: Sequence[
 
     Raises:
         UsageError: both a check and none were asked for.
+        InvalidError: a check that can't be made, whoever wrote it; in Docker's words.
     """
     if none:
         if options:
@@ -94,12 +97,32 @@ def merge(given: Check | None, run: RunConfig, *, none: bool, options: Sequence[
         return None
     base = _of_image(run)
     if given is None or not options:
-        return base
+        return _checked(base) if base is not None else None
     if base is None and not given.test:
         return None  # times for a check that there is not
     start = base or Check(test=())
     fields = {name: getattr(given, name) for name in options}
-    return msgspec.structs.replace(start, **fields)
+    return _checked(msgspec.structs.replace(start, **fields))
+
+
+def _checked(check: Check) -> Check:
+    """The check, if its monitor can keep to it: an image may hold anything."""
+    times = {
+        "Interval": check.interval,
+        "Timeout": check.timeout,
+        "StartPeriod": check.start_period,
+        "StartInterval": check.start_interval,
+    }
+    for name, nanoseconds in times.items():
+        if nanoseconds != 0 and nanoseconds < SHORTEST:
+            raise InvalidError(f"{name} in Healthcheck cannot be less than 1ms")
+    if check.retries < 0:
+        raise InvalidError("Retries in Healthcheck cannot be negative")
+    if check.test[0] not in ("CMD", "CMD-SHELL"):
+        raise InvalidError(
+            f"Unknown healthcheck type '{check.test[0]}' (expected 'CMD')", hint="--no-healthcheck does without"
+        )
+    return check
 
 
 def _of_image(run: RunConfig) -> Check | None:

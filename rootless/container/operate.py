@@ -9,7 +9,7 @@ import signal
 import time
 from contextlib import suppress
 
-from ..errors import ConflictError, NotFoundError
+from ..errors import ConflictError, InvalidError, NotFoundError
 from ..kernel.process import machine_id
 from ..runtime import control, stream
 from . import signals
@@ -123,8 +123,10 @@ def _kill_for_good(container: Container) -> None:
 
 
 def _stop_signal(container: Container) -> int:
-    text = container.spec.stop_signal
-    return signals.parse(text) if text else int(signal.SIGTERM)
+    """The container's own; SIGTERM where it has none, or one that can't be read (a record of an earlier version)."""
+    with suppress(InvalidError):
+        return signals.parse(container.spec.stop_signal or "TERM")
+    return int(signal.SIGTERM)
 
 
 def pause(container: Container) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from ..errors import UsageError
 from ..image.spec import RunConfig
 from ..volumes.store import new_name
-from . import health, mount_texts, mounts, sharing, sysctl, userns
+from . import health, mount_texts, mounts, sharing, signals, sysctl, userns
 from .environment import merge_environment
 from .health import Check
 from .mounts import Mount
@@ -104,7 +104,8 @@ def build(options: Options, image: Origin, image_name: str, container_id: str, i
 
     Raises:
         UsageError: no command is left, or a path that must be absolute is not.
-        InvalidError: two mounts at one place, or a source that has to be there is not.
+        InvalidError: two mounts at one place, or a source that has to be there is not; an image's stop signal or health
+            check is none.
     """
     run = image.run
     entrypoint, command = _command(options, run)
@@ -154,7 +155,7 @@ def build(options: Options, image: Origin, image_name: str, container_id: str, i
         sysctls=options.sysctls,
         annotations=options.annotations,
         net=_exposing(options.net, run),
-        stop_signal=options.stop_signal or run.stop_signal or "",
+        stop_signal=_stop_signal(options, run),
         stop_timeout=options.stop_timeout,
         restart=options.restart,
         restart_retries=options.restart_retries,
@@ -168,6 +169,14 @@ def build(options: Options, image: Origin, image_name: str, container_id: str, i
     )
     _require_text(wanted)
     return wanted
+
+
+def _stop_signal(options: Options, run: RunConfig) -> str:
+    """As it was written. What is no signal is refused here: such a container could not be stopped."""
+    text = options.stop_signal or run.stop_signal or ""
+    if text:
+        signals.parse(text)
+    return text
 
 
 def _mounts(options: Options, run: RunConfig, inherited: Sequence[Mount]) -> tuple[Mount, ...]:

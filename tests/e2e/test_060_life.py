@@ -331,3 +331,16 @@ def waits_long(rootless: Rootless) -> bool:
     """Restarts are 0.1, 0.2, 0.4 ... seconds apart."""
     state = json.loads(rootless.ok("inspect", "again"))[0]
     return bool(state["RestartCount"] >= 5 and state["State"]["Status"] == "restarting")
+
+
+def test_a_stop_signal_that_cannot_be_read_is_sigterm(rootless: Rootless) -> None:
+    """As the record of an earlier version may hold one: its container could neither be stopped nor killed."""
+    identifier = rootless.ok("run", "-d", "--name", "odd", "--init", "busybox:latest", "sleep", "1000").strip()
+    path = rootless.paths.container(identifier) / "config.json"
+    record = json.loads(path.read_bytes())
+    record["spec"]["stop_signal"] = "BOGUS"
+    path.write_text(json.dumps(record))
+    rootless.ok("kill", "-s", "WINCH", "odd")
+    rootless.ok("stop", "odd")
+    assert rootless.ok("inspect", "-f", "{{.State.ExitCode}}", "odd") == "143\n"
+    rootless.ok("rm", "odd")
