@@ -48,6 +48,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
+def encodable(text: str) -> str:
+    """`text` as JSON can hold it: a word of a command line need not be UTF-8 (execve(2)), and what is not (a surrogate,
+    PEP 383) appears as U+FFFD, as Go's encoders write it."""
+    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
+
+
 def _rebuild(kind: type[RootlessError], state: dict[str, object]) -> RootlessError:
     error = kind.__new__(kind, state.get("message", ""))
     error.__dict__.update(state)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from .errors import encodable
 from .paths import Paths, private_directory
 
 LIMIT = 1 << 20
@@ -51,7 +52,8 @@ def emit(paths: Paths, kind: str, action: str, identifier: str, attributes: Mapp
         kind: `container` or `image`.
     """
     moment = time.time_ns()
-    event = Event(kind, action, Actor(identifier, dict(attributes)), moment // 1_000_000_000, moment)
+    words = {name: encodable(value) for name, value in attributes.items()}
+    event = Event(kind, encodable(action), Actor(identifier, words), moment // 1_000_000_000, moment)
     path = file(paths)
     with suppress(OSError):
         private_directory(paths.run)

@@ -85,6 +85,7 @@ def _program(container: Container, options: ExecOptions, idmap: IdMap, debug: bo
         tty=options.tty,
         stdin_open=options.interactive,
         init=False,
+        make_workdir=False,
     )
     if options.privileged:
         return msgspec.structs.replace(program, capabilities=supported(), filter=None)

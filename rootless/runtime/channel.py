@@ -20,6 +20,8 @@ from typing import TypeVar
 
 import msgspec
 
+from ..errors import encodable
+
 MAX_MESSAGE = 65536
 
 M = TypeVar("M", bound="Message")
@@ -61,8 +63,9 @@ class Failed(Message, frozen=True, tag=True):
     traceback: str = ""
 
     def shortened(self) -> Failed:
-        """With the middle of long texts left out: a word of a command line has up to 128 KiB (execve(2)). At its worst
-        a character takes six bytes of JSON, so that this one stays below MAX_MESSAGE and what `stream` can carry."""
+        """As JSON can hold it, with the middle of long texts left out: a word of a command line has up to 128 KiB
+        (execve(2)). At its worst a character takes six bytes of JSON, so that this one stays below MAX_MESSAGE and what
+        `stream` can carry."""
         return Failed(_cut(self.message, 3000), _cut(self.hint, 500), self.exit_code, _cut(self.traceback, 6000))
 
 
@@ -73,7 +76,7 @@ class ExecFailed(Message, frozen=True, tag=True):
 
 
 def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 2 :]}"
+    return encodable(text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 2 :]}")
 
 
 AnyMessage = Cloned | Mapped | Console | Prepared | Proceed | Failed | ExecFailed

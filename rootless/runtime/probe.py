@@ -63,7 +63,7 @@ def _start(container: Container) -> Running:
 
 def _program(container: Container, argv: tuple[str, ...], cgroup: str) -> Program:
     main_one = main_program(container.spec, container.paths, detect(), (24, 80), False, cgroup)
-    return msgspec.structs.replace(main_one, argv=argv, tty=False, stdin_open=False, init=False)
+    return msgspec.structs.replace(main_one, argv=argv, tty=False, stdin_open=False, init=False, make_workdir=False)
 
 
 def _read(running: Running) -> bytes:

@@ -45,6 +45,8 @@ class Program(msgspec.Struct, frozen=True):
         debug: send tracebacks along with failures.
         affinity: the processors that it may run on; empty for all.
         oom_score_adj: 0 for the caller's own.
+        make_workdir: make the working directory where there is none, as at a container's start. Elsewhere what is not
+            there is a mistake.
         accounts: lines for /etc/passwd and /etc/group, where these exist and have none of that id; empty for none.
     """
 
@@ -66,6 +68,7 @@ class Program(msgspec.Struct, frozen=True):
     affinity: frozenset[int] = frozenset()
     oom_score_adj: int = 0
     accounts: tuple[str, str] = ("", "")
+    make_workdir: bool = True
 
 
 def adjust_oom_score(program: Program) -> None:
@@ -144,7 +147,8 @@ def become(program: Program, channel: Channel) -> NoReturn:
         _give(number, user.uid, user.gid)
     environment = _environment(program.env, user.home)
     board = springboard.prepare()
-    _make_workdir(program.workdir)
+    if program.make_workdir:
+        _make_workdir(program.workdir)
     # As root first, who may search every directory of the container's own, as runc does; as the user where root of
     # the container may not: a directory of the machine's that was mounted for that user.
     entered = _enter_workdir(program.workdir, again=True)
@@ -209,7 +213,8 @@ def _enter_workdir(path: str, *, again: bool = False) -> bool:
     except OSError as problem:
         if again and isinstance(problem, PermissionError):
             return False
-        raise CommandError(f"chdir to the working directory {path}: {_reason(problem)}", exit_code=126) from problem
+        code = 127 if isinstance(problem, FileNotFoundError) else 126
+        raise CommandError(f"chdir to the working directory {path}: {_reason(problem)}", exit_code=code) from problem
     if not inside:  # getcwd(2) says "(unreachable)" of a directory that a descriptor of the host's led to
         raise RootlessError(f"the working directory {path} lies outside of the container", hint="name another one")
     return True

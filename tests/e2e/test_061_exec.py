@@ -36,6 +36,26 @@ def test_exit_code(rootless: Rootless, running: str, code: int) -> None:
     assert rootless("exec", running, "sh", "-c", f"exit {code}").returncode == code
 
 
+def test_a_directory_that_is_not_there_is_not_made(rootless: Rootless, running: str) -> None:
+    """Only a container's own is, at its start; what `exec -w` names and is not there was mistyped."""
+    done = rootless("exec", "-w", "/typo/dir", running, "pwd")
+    assert (done.returncode, done.stdout) == (127, b"")
+    assert b"/typo/dir: no such file or directory" in done.stderr
+    assert rootless("exec", running, "test", "-e", "/typo").returncode == 1
+
+
+def test_words_that_are_not_utf8(rootless: Rootless, running: str) -> None:
+    """Words are bytes to execve(2). Neither the event that tells of them nor a failure may fail of that."""
+    word = os.fsdecode(b"\xff")
+    done = rootless("exec", running, "printf", word)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\xff", b"")
+    refused = rootless("exec", running, f"no{word}such")
+    assert refused.returncode == 127
+    assert "executable file not found in $PATH" in refused.stderr.decode()
+    events = rootless.ok("events", "--since", "1h", "--until", "0s", "--filter", "event=exec_start")
+    assert "exec_start: printf \ufffd" in events
+
+
 def test_a_signal_is_128_and_its_number(rootless: Rootless, running: str) -> None:
     assert rootless("exec", running, "sh", "-c", "kill -9 $$").returncode == 137
 

@@ -32,3 +32,7 @@ def test_a_failure_gets_through_however_long_its_words_are(letter: str) -> None:
 def test_a_short_failure_is_told_as_it_is() -> None:
     message = Failed("what", "why", 126, "where")
     assert through(message) == message
+
+
+def test_words_that_are_not_utf8_get_through() -> None:
+    assert through(Failed('exec: "no\udcffsuch": not found', "", 127)).message == 'exec: "no\ufffdsuch": not found'
