@@ -28,7 +28,7 @@ from ..storage.tarstream import TarStream
 from . import changed, copypaths
 from .container import Container
 from .copypaths import Source
-from .state import ALIVE
+from .state import ALIVE, Status, restarting
 
 T = TypeVar("T")
 Inside = Callable[[Callable[[], T]], T]
@@ -168,6 +168,8 @@ class Copier:
         container = self._container
         with changed.steady(container, "copy from or to", pause=False):
             state = container.state()
+            if state.status == Status.RESTARTING:
+                raise restarting(container.id)  # its files are its monitor's: two mounts of one layer must not meet
             if state.status in ALIVE:
                 yield lambda work: visit.in_running(state, work)
                 return

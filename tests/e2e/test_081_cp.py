@@ -20,6 +20,7 @@ from rootless.errors import RootlessError
 from rootless.idmap import detect
 from rootless.paths import Paths
 from tests.conftest import Rootless
+from tests.waiting import wait_for
 
 IMAGE = "busybox:latest"
 
@@ -176,6 +177,15 @@ def test_a_device_is_told_and_not_left_out_without_a_word(rootless: Rootless, tm
     rootless.ok("rm", "-f", "cc")
     assert done.returncode == 1 and not (tmp_path / "null").exists()
     assert done.stderr == b"rootless: /dev/null is a device, which only an administrator may make\n"
+
+
+def test_between_two_runs(rootless: Rootless) -> None:
+    """Nobody is there whose files could be seen; the next run's mount must not meet that of a copy."""
+    rootless.ok("run", "-d", "--name", "again", "--restart", "always", "busybox", "sh", "-c", "exit 3")
+    refusal = b"is restarting, wait until the container is running"
+    # It runs for a moment between ever longer pauses.
+    wait_for(lambda: refusal in rootless("cp", "again:/etc/passwd", "-").stderr, "the refusal between two runs")
+    rootless.ok("rm", "-f", "again")
 
 
 def test_a_set_uid_program_of_the_containers_is_none_of_the_callers(rootless: Rootless, tmp_path: Path) -> None:
