@@ -20,18 +20,17 @@ from .. import idmap as ids
 from .. import room
 from ..container import strays
 from ..container.container import Container, Hold
-from ..container.health import Health, Result, after
-from ..container.record import State, now
-from ..container.state import Event, Status, step
+from ..container.record import State
+from ..container.state import Event, step
 from ..container.store import Containers
 from ..errors import RootlessError, StoreError
-from ..kernel import process
 from ..paths import Paths
 from . import control, restart, stream
 from .background import detach, tell_failure
 from .channel import Channel
+from .chronicle import Chronicle
 from .program import Stdio
-from .start import ClientGoneError, Running, StartError, begin, end
+from .start import ClientGoneError, Running, begin, end
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -94,6 +93,7 @@ class _Keeper:
     def keep(self) -> int:
         """From nothing to the container's end. Returns this process's exit code."""
         self.container, hold = self.order.prepare()
+        self.chronicle = Chronicle(self.container)
         with hold:
             _log_errors_to(self.container.directory / "monitor.log", self.order.debug)
             try:
@@ -124,9 +124,9 @@ class _Keeper:
         state = self.container.stored_state()
         try:
             step(state.status, Event.START)
-            if self.room_fd < 0:  # a restart is in the same one
+            if self.room_fd < 0:  # a restart is in the same room, and nobody who connects in between is turned away
                 self.room_fd = room.open_room(self.paths, self.idmap, hold=True, meanwhile=_load)
-            self.listener = control.listen(self.paths, self.container.id)
+                self.listener = control.listen(self.paths, self.container.id)
             with self.confinement:
                 running = self._begin(client)
         except ClientGoneError:
@@ -190,42 +190,15 @@ class _Keeper:
 
     def _note_failure(self, state: State, problem: RootlessError) -> None:
         """As in Docker: a container that could not be started stays, unless --rm says otherwise."""
-        if self.container.spec.auto_remove:
-            with suppress(RootlessError):  # what is told is why it was not started
-                self._remove()
+        if not self.container.spec.auto_remove:
+            self.chronicle.start_failed(state, problem)
             return
-        code = problem.exit_code if isinstance(problem, StartError) else 125
-        status = step(state.status, Event.START_FAILED)
-        failed = msgspec.structs.replace(state, status=status, monitor=0, exit_code=code, error=str(problem))
-        self.container.try_to_write_state(failed)
+        with suppress(RootlessError):  # what is told is why it was not started
+            self._remove()
 
     def _note_start(self, state: State, running: Running) -> None:
-        self._write(
-            state,
-            status=step(state.status, Event.START),
-            pid=running.pid,
-            pid_started=process.start_time(running.pid),
-            monitor=os.getpid(),
-            monitor_started=process.start_time(os.getpid()),
-            namespaces=running.namespaces,
-            cgroup=self.confinement.directory,
-            oom_killed=False,
-            boot_id=process.boot_id(),
-            machine_id=process.machine_id(),
-            host=os.uname().nodename,
-            started_at=now(),
-            finished_at="",
-            exit_code=0,
-            error="",
-            stopped=False,
-            health=Health() if self.container.spec.health is not None else None,
-            network=self.networking.connected,
-            run_directory=str(self.paths.run),
-            restart_count=self.restarts,
-        )
-
-    def _write(self, state: State, **changes: object) -> None:
-        self.container.write_state(msgspec.structs.replace(state, **changes))
+        cgroup, network = self.confinement.directory, self.networking.connected
+        self.chronicle.started(state, running, cgroup, network, self.restarts, str(self.paths.run))
 
     # --- from the start to the end ---------------------------------------------------------------------------------
 
@@ -273,27 +246,11 @@ class _Keeper:
         self.restarting = self._again(watch)
         if self.restarting:
             try:
-                self._note_restart(watch)
+                self.chronicle.will_restart(watch, self.confinement, self.restarts + 1)
                 return
             except StoreError as problem:  # a full disk: without its state it can't be started again
                 watch.error, self.restarting = str(problem), False
         self._note_end(watch)
-
-    def _note_restart(self, watch: Watch) -> None:
-        state = self.container.stored_state()
-        status = step(state.status, Event.EXIT_TO_RESTART)
-        self._write(
-            state,
-            status=status,
-            pid=0,
-            namespaces={},
-            exit_code=watch.code,
-            finished_at=now(),
-            restart_count=self.restarts + 1,
-            network=None,
-            cgroup=self.confinement.directory,
-            oom_killed=self.confinement.oom_killed,
-        )
 
     def _sit_out(self, seconds: float, watch: Watch) -> bool:
         """Wait before a restart; False when somebody asked to stop meanwhile."""
@@ -311,7 +268,7 @@ class _Keeper:
             log,
             listener=self.listener,
             stdin_once=spec.attaches("stdin"),
-            pause=lambda paused: self._pause(running, paused),
+            pause=self._pause,
             checking=self._checking() if spec.health is not None else None,
             networking=self.networking,
             tending=self._tending(),
@@ -330,61 +287,23 @@ class _Keeper:
         assert check is not None
         probe = [sys.executable, "-m", "rootless.runtime.probe"]
         probe += [str(self.paths.store), str(self.paths.run), self.container.id]
+        chronicle = self.chronicle
+        return lambda: keep_checking(check, probe, chronicle.checked, lambda: chronicle.is_paused)
 
-        def note(result: Result, starting: bool) -> str:
-            state = self.container.stored_state()
-            before = state.health or Health()
-            health = after(before, result, check, starting=starting)
-            if health.status != before.status:
-                self.container.emit(f"health_status: {health.status}")
-            self.container.try_to_write_state(msgspec.structs.replace(state, health=health))
-            return health.status
-
-        def paused() -> bool:
-            return self.container.stored_state().status == Status.PAUSED
-
-        return lambda: keep_checking(check, probe, note, paused)
-
-    def _pause(self, running: Running, paused: bool) -> None:
-        state = self.container.stored_state()
-        status = step(state.status, Event.PAUSE if paused else Event.UNPAUSE)
+    def _pause(self, paused: bool) -> None:
+        step(self.container.stored_state().status, Event.PAUSE if paused else Event.UNPAUSE)
         self.confinement.set_paused(paused)
-        self._write(state, status=status)
+        self.chronicle.paused(paused)
         self.container.emit("pause" if paused else "unpause")
 
     def _note_end(self, watch: Watch) -> None:
         """Write the end down, and remove the container if it asked for that."""
-        state = self.container.stored_state()
-        status = step(state.status, Event.EXIT)
-        starter, started = self._starter(watch)
-        ended = msgspec.structs.replace(
-            state,
-            status=status,
-            pid=0,
-            monitor=starter,
-            monitor_started=started,
-            namespaces={},
-            exit_code=watch.code,
-            finished_at=now(),
-            error=watch.error,
-            stopped=watch.stopped,
-            network=None,
-            cgroup=self.confinement.directory,
-            oom_killed=self.confinement.oom_killed,
-        )
-        self.container.try_to_write_state(ended)
-        if self.container.spec.auto_remove and not process.is_running(starter, started):
+        stays = self.chronicle.ended(watch, self.confinement)
+        if self.container.spec.auto_remove and not stays:
             try:
                 self._remove()
             except RootlessError as problem:
                 watch.error = str(problem)
-
-    def _starter(self, watch: Watch) -> tuple[int, int]:
-        """Which process will start a --rm container again, and since when that runs: for its sake it stays."""
-        if watch.starter and self.container.spec.auto_remove:
-            with suppress(OSError):
-                return watch.starter, process.start_time(watch.starter)
-        return 0, 0
 
     def _remove(self) -> None:
         self.remains = Containers(self.paths).retire(self.container)

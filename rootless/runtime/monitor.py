@@ -27,7 +27,7 @@ from .inlet import Inlet
 from .logs import LogWriter
 from .naming import keep_names
 from .networking import Networking
-from .quiet import Quiet, first_request
+from .quiet import ACCEPT_PAUSE, Quiet, first_request
 from .start import Running
 from .trouble import survived, tell
 
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 DRAIN_TIMEOUT = 2.0
 """Seconds after PID 1's end in which its last output is collected: every process of its pid namespace is dead by then,
 but a descriptor that it passed out of the container may keep a pipe open for ever."""
-
-ACCEPT_PAUSE = 0.1
-"""Seconds until the next try, when a connection could not be accepted."""
 
 
 class Monitor:
@@ -78,6 +75,7 @@ class Monitor:
         self.tending, self.rewire = tending, rewire
         self.clients: list[Client] = []
         self.waiting: list[stream.Connection] = []
+        self._patience: list[trio.CancelScope] = []
         self.stopped = False
         self.starter = 0
         self.server_lost = False
@@ -125,7 +123,8 @@ class Monitor:
                     client.hurry()
             self._naming.cancel()
             self._over = True
-            self._accepting.cancel()
+            for scope in self._accepting, *self._patience:
+                scope.cancel()
             self._helping.cancel()  # what was held for the container is let go now, and its helpers end with it
             ended()
             for client in list(self.clients):
@@ -139,6 +138,8 @@ class Monitor:
             self._begin(self._grant, messages, request, fds)
         for messages in before.unheard():
             self._begin(self._answer, messages)
+        for connection in self.waiting:
+            self._begin(self._await_its_end, connection)
 
     def _begin(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
         """Have a task beside the container's own: what it raises ends it, and nothing else."""
@@ -238,9 +239,9 @@ class Monitor:
             case stream.Attach(stdin), [fd]:
                 self._welcome(Client(stream.Connection(_adopted(fd), messages), stdin=stdin))
             case stream.Wait(), []:
-                self.waiting.append(connection)
+                self._have_wait(connection)
             case stream.Stop(number, timeout, starter), []:
-                self.waiting.append(connection)
+                self._have_wait(connection)
                 self.stopped, self.starter = True, starter
                 with suppress(OSError):
                     connection.send(stream.Done())
@@ -255,6 +256,22 @@ class Monitor:
                 for fd in fds:
                     os.close(fd)
                 messages.close()
+
+    def _have_wait(self, connection: stream.Connection) -> None:
+        self.waiting.append(connection)
+        self._begin(self._await_its_end, connection)
+
+    async def _await_its_end(self, waiter: stream.Connection) -> None:
+        """Let go of who does not wait any more: a script that looks in now and then would use up the descriptors. At
+        the container's end the others are told, and nobody may still watch what is closed then."""
+        with trio.CancelScope() as scope:
+            self._patience.append(scope)
+            while await _receive(waiter) is not None:
+                pass
+            if waiter in self.waiting:
+                self.waiting.remove(waiter)
+                waiter.close()
+        self._patience.remove(scope)
 
     async def _stop(self, number: int, patience: float) -> None:
         self._signal(number)

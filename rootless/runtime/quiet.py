@@ -20,6 +20,9 @@ import msgspec
 from . import stream
 from .start import Running
 
+ACCEPT_PAUSE = 0.1
+"""Seconds until the next try, when a connection could not be accepted."""
+
 PATIENCE_MS = 30
 """How long the end of the process is waited for once something has happened: many a command writes a line and ends."""
 
@@ -98,26 +101,36 @@ class Quiet:
                 self._accept(self.listener, poll)
             elif fd in self._callers:
                 poll.unregister(fd)
-                self._answer(self._callers.pop(fd))
+                self._answer(self._callers.pop(fd), poll)
+            elif (waiter := self._waiter(fd)) is not None:  # it does not wait any more
+                poll.unregister(fd)
+                self.waiting.remove(waiter)
+                waiter.close()
             else:
                 return True
         return bool(self.requests)
 
     def _accept(self, listener: socket.socket, poll: select.poll) -> None:
-        with suppress(OSError):
+        try:
             caller, _ = listener.accept()
-            caller.setblocking(False)
-            self._callers[caller.fileno()] = caller
-            poll.register(caller.fileno(), select.POLLIN)
+        except OSError:  # no descriptor is free: whoever connects waits
+            time.sleep(ACCEPT_PAUSE)
+            return
+        caller.setblocking(False)
+        self._callers[caller.fileno()] = caller
+        poll.register(caller.fileno(), select.POLLIN)
 
-    def _answer(self, caller: socket.socket) -> None:
+    def _waiter(self, fd: int) -> stream.Connection | None:
+        return next((each for each in self.waiting if each.messages.fileno() == fd), None)
+
+    def _answer(self, caller: socket.socket, poll: select.poll) -> None:
         request, fds = first_request(caller)
         connection = stream.Connection(caller, caller)
         match request:
             case stream.Wait():
-                self.waiting.append(connection)
+                self._have_wait(connection, poll)
             case stream.Stop(number, timeout, starter):
-                self.waiting.append(connection)
+                self._have_wait(connection, poll)
                 self.stopped, self.starter = True, starter
                 with suppress(OSError):
                     connection.send(stream.Done())
@@ -126,6 +139,10 @@ class Quiet:
                     self.kill_at = min(time.monotonic() + timeout, self.kill_at or float("inf"))
             case _:
                 self.requests.append((caller, request, fds))
+
+    def _have_wait(self, connection: stream.Connection, poll: select.poll) -> None:
+        self.waiting.append(connection)
+        poll.register(connection.messages.fileno(), 0)  # only its other end's closing is reported (POLLHUP)
 
     def unheard(self) -> list[socket.socket]:
         """Connections on which no request has come yet."""

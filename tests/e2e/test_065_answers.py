@@ -281,3 +281,35 @@ def test_a_request_that_is_none_ends_nobody(rootless: Rootless) -> None:
     wait_for(lambda: int(str(state(rootless, "asked")["restart_count"])) > count, "a further restart")
     assert state(rootless, "asked")["monitor"] == monitor
     rootless.ok("rm", "-f", "asked")
+
+
+@pytest.mark.parametrize("options", [(), ("-i",)], ids=["quiet", "under trio"])
+def test_who_waits_no_more_costs_nothing(rootless: Rootless, options: tuple[str, ...]) -> None:
+    """A script that looks in now and then would use up the monitor's descriptors."""
+    rootless.ok("run", "-d", *options, "--name", "long", IMAGE, "sleep", "600")
+    descriptors = f"/proc/{state(rootless, 'long')['monitor']}/fd"
+    if options:  # somebody has spoken to it
+        rootless.ok("pause", "long")
+        rootless.ok("unpause", "long")
+    before = len(os.listdir(descriptors))
+    for _ in range(3):
+        waiting = rootless.popen("wait", "long", stdout=subprocess.DEVNULL)
+        wait_for(lambda: len(os.listdir(descriptors)) > before, "that it waits")
+        waiting.kill()
+        waiting.wait()
+        wait_for(lambda: len(os.listdir(descriptors)) <= before, "that it is let go")
+    waiting = rootless.popen("wait", "long", stdout=subprocess.PIPE)
+    wait_for(lambda: len(os.listdir(descriptors)) > before, "that it waits")
+    rootless.ok("stop", "-t", "0", "long")
+    assert waiting.communicate(timeout=60)[0] == b"137\n"
+    rootless.ok("rm", "long")
+
+
+def test_a_restart_keeps_the_place_where_commands_find_the_monitor(rootless: Rootless) -> None:
+    """Whoever connects in that moment would be turned away, or hear of a monitor that was killed."""
+    rootless.ok("run", "-d", "--name", "phoenix", "--restart", "always", IMAGE, "sh", "-c", "sleep 0.2; exit 3")
+    path = rootless.paths.runtime_of(json.loads(rootless.ok("inspect", "phoenix"))[0]["Id"]) / "control"
+    place = path.stat().st_ino
+    wait_for(lambda: int(rootless.ok("inspect", "-f", "{{.RestartCount}}", "phoenix")) >= 2, "two restarts")
+    assert path.stat().st_ino == place
+    rootless.ok("rm", "-f", "phoenix")
