@@ -17,9 +17,10 @@ from ..container.health import Health, Result, after
 from ..container.network import Connected
 from ..container.record import State, now
 from ..container.state import Event, Status, step
-from ..errors import RootlessError
+from ..errors import RootlessError, StoreError
 from ..kernel import process
 from .start import Running, StartError
+from .trouble import tell
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Chronicle:
 
     def __init__(self, container: Container) -> None:
         self.container = container
+        self._pending: State | None = None
+        self._complained = False
 
     def start_failed(self, state: State, problem: RootlessError) -> None:
         """The container stays as it was, with the reason."""
@@ -75,13 +78,9 @@ class Chronicle:
         )
 
     def will_restart(self, watch: Watch, confinement: Confinement, restarts: int) -> None:
-        """It has ended, and is started again after a while.
-
-        Raises:
-            StoreError: it can't be written.
-        """
+        """It has ended, and is started again after a while, and when this is written down: see `is_complete`."""
         state = self.container.stored_state()
-        self._write(
+        self._pending = msgspec.structs.replace(
             state,
             status=step(state.status, Event.EXIT_TO_RESTART),
             pid=0,
@@ -93,6 +92,23 @@ class Chronicle:
             cgroup=confinement.directory,
             oom_killed=confinement.oom_killed,
         )
+        self.is_complete()
+
+    def is_complete(self) -> bool:
+        """Write down what could not be when it happened; whether nothing is left of that."""
+        if self._pending is not None:
+            try:
+                self.container.write_state(self._pending)
+            except StoreError as problem:
+                self._complain(problem)
+                return False
+            self._pending = None
+        return True
+
+    def _complain(self, problem: StoreError) -> None:
+        if not self._complained:  # once, and not at every look
+            tell("its state can't be written, and it is not started again before that", problem)
+        self._complained = True
 
     def ended(self, watch: Watch, confinement: Confinement) -> bool:
         """It has ended for good. Whether another process is there that will start it again, so that a --rm container

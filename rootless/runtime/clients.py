@@ -13,12 +13,10 @@ from contextlib import suppress
 import trio
 
 from . import stream
+from .farewell import PATIENCE, dropped
 
 QUEUE = 1 << 20
 """Bytes that may wait for one client."""
-
-PATIENCE = 10.0
-"""Seconds without a byte read after which a client with a full queue is let go."""
 
 
 class Client:
@@ -67,7 +65,7 @@ class Client:
     def _let_go(self) -> None:
         self.leave()
         with suppress(OSError):
-            self.connection.send(stream.Dropped(f"its output was not read for {PATIENCE:.0f} seconds"))
+            self.connection.send(dropped())
 
     def leave(self) -> None:
         """Forget what is queued; the client is gone."""
@@ -101,11 +99,6 @@ class Client:
         self._less.set()
         self._less = trio.Event()
 
-    async def flush(self) -> None:
-        """Wait until the client has everything, as long as it reads at all."""
-        while self._queued and not self.gone:
-            before = self._sent
-            with trio.move_on_after(PATIENCE):
-                await self._less.wait()
-            if self._sent == before:
-                self._let_go()
+    def rest(self) -> list[memoryview]:
+        """What it has not been sent yet."""
+        return list(self._queue)

@@ -23,7 +23,7 @@ from ..container.container import Container, Hold
 from ..container.record import State
 from ..container.state import Event, step
 from ..container.store import Containers
-from ..errors import RootlessError, StoreError
+from ..errors import RootlessError
 from ..paths import Paths
 from . import control, restart, stream
 from .background import detach, tell_failure
@@ -32,6 +32,9 @@ from .chronicle import Chronicle
 from .program import Stdio
 from .start import ClientGoneError, Running, begin, end
 from .watch import Watch
+
+DISK_PAUSE = 1.0
+"""Seconds between two tries to write down that a container has ended and will be started again."""
 
 if TYPE_CHECKING:
     from .confinement import Confinement
@@ -245,18 +248,18 @@ class _Keeper:
         self.container.refresh()  # `update` may have changed the policy, and the limits of the next run
         self.restarting = self._again(watch)
         if self.restarting:
-            try:
-                self.chronicle.will_restart(watch, self.confinement, self.restarts + 1)
-                return
-            except StoreError as problem:  # a full disk: without its state it can't be started again
-                watch.error, self.restarting = str(problem), False
-        self._note_end(watch)
+            self.chronicle.will_restart(watch, self.confinement, self.restarts + 1)
+        else:
+            self._note_end(watch)
 
     def _sit_out(self, seconds: float, watch: Watch) -> bool:
         """Wait before a restart; False when somebody asked to stop meanwhile."""
         self.restarts += 1
-        watch.attached, watch.waiting = [], []
-        watch.stopped = control.stopped_within(self.listener, seconds, watch.waiting)
+        while not watch.stopped:
+            watch.stopped = control.stopped_within(self.listener, seconds, watch.waiting)
+            if self.chronicle.is_complete():
+                break
+            seconds = DISK_PAUSE  # a full disk: what runs must not stand there as what has ended
         return not watch.stopped
 
     def _monitor(self, running: Running, log: LogWriter | None) -> Monitor:

@@ -82,14 +82,13 @@ class Monitor:
         self.inlet = Inlet(running.stdin)
 
     def run(self, first: stream.Connection | None, before: Quiet, *, stdin: bool, ended: Callable[[], None]) -> None:
-        """Return when the process has ended and its clients have all of its output, or have stopped reading.
+        """Return when the process has ended. What its clients have not read by then is still in their queues.
 
         Args:
             first: the connection of the command that started it, if it stays attached.
             before: what was begun before trio was needed.
             stdin: what that one sends is the container's input.
-            ended: called when it has ended and all its output is read, before anybody is waited for: what is written
-                down of a container must not depend on its readers.
+            ended: called as soon as it has ended and all its output is read.
         """
         for fd in (self.running.stdin, *self.running.outputs.values()):
             if fd >= 0:
@@ -127,8 +126,6 @@ class Monitor:
                 scope.cancel()
             self._helping.cancel()  # what was held for the container is let go now, and its helpers end with it
             ended()
-            for client in list(self.clients):
-                await client.flush()
             self._attending.cancel_scope.cancel()
 
     def _take_over(self, before: Quiet) -> None:

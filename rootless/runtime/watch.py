@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import stream
+from .farewell import Guest, see_off
 from .quiet import PATIENCE_MS, Quiet, ended_within
 from .start import Running, close, end
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 SERVER_TIMEOUT_MS = 5000
 """How long the file system's process may take to end after its mount is gone."""
-
-DRAIN_TIMEOUT = 10.0
-"""Seconds for which an ended container's last output waits for a client that does not read."""
 
 
 class Watch:
@@ -53,6 +51,7 @@ class Watch:
         self._end_others = end_others
         self.log = log
         self.attached = attached
+        self.guests: list[Guest] = []
         self.waiting: list[stream.Connection] = []
         self.code = 0
         self.error = ""
@@ -69,7 +68,7 @@ class Watch:
         busy: bool = False,
         helpers: Sequence[int] = (),
     ) -> None:
-        """Wait for the end of the process, and until those who are attached have its output.
+        """Wait for the end of the process. `tell_end` is to follow.
 
         Args:
             stdin: what the first attached sends is its input.
@@ -87,8 +86,10 @@ class Watch:
             rest = self._read_rest()
             self._close_log()
             note(self)
-            for number, data in rest:
-                self._deliver(number, data)
+            self.guests = [Guest(connection) for connection in self.attached]
+            for guest in self.guests:
+                for number, data in rest:
+                    guest.add(number, data)
         else:
             self._attend(stdin, make(running, self.log), quiet, note)
         close(running.pidfd, running.server_pidfd, *running.outputs.values())
@@ -109,7 +110,7 @@ class Watch:
 
         monitor.run(self.attached[0] if self.attached else None, quiet, stdin=stdin, ended=ended)
         self.stdin = monitor.inlet.fd
-        self.attached = [client.connection for client in monitor.clients if not client.gone]
+        self.guests = [Guest(client.connection, client.rest()) for client in monitor.clients if not client.gone]
         self.waiting = monitor.waiting
 
     def _read_rest(self) -> list[tuple[int, bytes]]:
@@ -124,24 +125,15 @@ class Watch:
                         self.log.write(number, data)
         return rest
 
-    def _deliver(self, number: int, data: bytes) -> None:
-        for client in list(self.attached):
-            client.data.settimeout(DRAIN_TIMEOUT)
-            try:
-                client.data.sendall(stream.frame(number, data))
-            except OSError:  # gone, or stuck
-                self.attached.remove(client)
-
     def _close_log(self) -> None:
         if self.log is not None:
             self.log.close()
 
     def tell_end(self) -> None:
-        """Tell everybody who is attached or waits."""
-        for client in self.attached:
-            with suppress(OSError):
-                client.data.shutdown(socket.SHUT_WR)
-        self._tell([*self.attached, *self.waiting])
+        """Tell everybody who is attached or waits. The attached get what they have not read; that is not waited for."""
+        see_off(self.guests, stream.Exited(self.code, self.error))
+        self._tell(self.waiting)
+        self.guests, self.waiting = [], []
 
     def _tell(self, clients: list[stream.Connection]) -> None:
         for client in clients:

@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -303,6 +305,81 @@ def test_who_waits_no_more_costs_nothing(rootless: Rootless, options: tuple[str,
     rootless.ok("stop", "-t", "0", "long")
     assert waiting.communicate(timeout=60)[0] == b"137\n"
     rootless.ok("rm", "long")
+
+
+@pytest.fixture
+def deaf(rootless: Rootless) -> Iterator[subprocess.Popen[bytes]]:
+    """The command of a container that writes more than its reader takes, which is nothing, and then ends."""
+    reading, writing = os.pipe()
+    script = "trap 'exit 4' TERM; head -c 700000 /dev/zero; touch /written; sleep 3 & wait; exit 4"
+    command = rootless.popen("run", "--restart", "always", "--name", "loud", IMAGE, "sh", "-c", script, stdout=writing)
+    os.close(writing)
+    wait_for((rootless.paths.names / "loud" / "upper" / "written").exists, "its output")
+    yield command
+    os.close(reading)
+    command.kill()
+    command.wait()
+    rootless.ok("rm", "-f", "loud")
+
+
+def test_nobody_waits_for_a_client_that_does_not_read(rootless: Rootless, deaf: subprocess.Popen[bytes]) -> None:
+    """A stop after the end, and then the lock, are to be had while that one still has output to get."""
+    identifier = (rootless.paths.names / "loud").resolve()
+    wait_for(lambda: int(str(state(rootless, "loud")["restart_count"])) == 1, "the end")
+    assert deaf.poll() is None, "its command has not got everything"
+    assert rootless.ok("stop", "-t", "9", "loud") == "loud\n"
+    assert status(rootless, "loud") == "exited"
+    with container_lock(identifier):
+        assert deaf.poll() is None
+    assert status(rootless, "loud") == "exited", "a stop is for good"
+
+
+@contextmanager
+def container_lock(directory: Path) -> Iterator[None]:
+    """The lock of a container at rest: nobody has it for longer than a monitor needs to go."""
+    holds: list[Hold] = []
+
+    def taken() -> bool:
+        found = Hold.take(directory)
+        holds.extend([found] if found is not None else [])
+        return found is not None
+
+    wait_for(taken, "that the lock is free")
+    with holds[0]:
+        yield
+
+
+def test_a_slow_reader_of_a_container_that_is_restarted_gets_everything(rootless: Rootless) -> None:
+    script = "test -e /mine && exec sleep 60; touch /mine; head -c 700000 /dev/zero"
+    reading, writing = os.pipe()
+    command = rootless.popen("run", "--restart", "always", "--name", "whole", IMAGE, "sh", "-c", script, stdout=writing)
+    os.close(writing)
+    wait_for((rootless.paths.names / "whole" / "upper" / "mine").exists, "the first run")
+    wait_for(lambda: int(str(state(rootless, "whole")["restart_count"])) == 1, "its end")
+    wait_for(lambda: status(rootless, "whole") == "running", "the next run")
+    with open(reading, "rb") as output:
+        assert len(output.read()) == 700000
+    assert command.wait(60) == 0
+    rootless.ok("rm", "-f", "whole")
+
+
+def test_a_restart_waits_for_a_store_that_can_be_written(rootless: Rootless) -> None:
+    """A disk may be full for a while. Neither the policy nor the exit code may be lost by it."""
+    script = "trap 'exit 5' TERM; touch /ready; while :; do sleep 0.1; done"
+    rootless.ok("run", "-d", "--restart", "always", "--name", "patient", IMAGE, "sh", "-c", script)
+    wait_for((rootless.paths.names / "patient" / "upper" / "ready").exists, "its being ready to end")
+    monitor, pid = state(rootless, "patient")["monitor"], int(str(state(rootless, "patient")["pid"]))
+    log = rootless.paths.names / "patient" / "monitor.log"
+    rootless.paths.tmp.chmod(0o500)
+    try:
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: "its state can't be written" in log.read_text(), "the complaint")
+    finally:
+        rootless.paths.tmp.chmod(0o700)
+    wait_for(lambda: state(rootless, "patient")["restart_count"] == 1, "the end's being written down")
+    wait_for(lambda: status(rootless, "patient") == "running", "the next run")
+    assert state(rootless, "patient")["monitor"] == monitor
+    rootless.ok("rm", "-f", "patient")
 
 
 def test_a_restart_keeps_the_place_where_commands_find_the_monitor(rootless: Rootless) -> None:
