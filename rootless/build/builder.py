@@ -7,6 +7,8 @@ inherits it as it stands.
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -15,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ..container.engine import Engine
-from ..errors import RootlessError, UnavailableError
+from ..errors import RootlessError, StoreError, UnavailableError
 from ..image import spec
 from ..image.pins import Pin
 from ..image.store import Image, Layer
@@ -149,9 +151,10 @@ class Builder:
             number = self.step + isinstance(instruction, STEPS)
             try:
                 self._instruction(instruction, number)
-            except (WorkError, DockerfileError):
+            except (WorkError, DockerfileError, BrokenPipeError):  # the last: nobody is there to be told
                 raise
-            except RootlessError as problem:
+            except (RootlessError, OSError) as found:
+                problem = found if isinstance(found, RootlessError) else _refused(found)
                 if not isinstance(instruction, STEPS):
                     raise instruction.place.error(problem.message, hint=problem.hint) from problem
                 vertex = self.vertex(number)
@@ -339,3 +342,11 @@ class Builder:
             if mounts is not None:
                 mounts.clean(container)
             return runner.layer(container, self.draft.layers, common.request.epoch)
+
+
+def _refused(problem: OSError) -> StoreError:
+    """A system call that failed in the midst of a step: a disk that is full, a name that is too long."""
+    paths = [os.fsdecode(path) for path in (problem.filename, problem.filename2) if isinstance(path, str | bytes)]
+    full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = "`rootless builder prune` makes room" if full else ""
+    return StoreError(": ".join([*paths, problem.strerror or str(problem)]), hint=hint)

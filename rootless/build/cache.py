@@ -19,7 +19,7 @@ from ..image.steps import Step, Steps
 from ..image.store import Image, ImageStore, Layer
 from . import layering
 
-VERSION = 3
+VERSION = 4
 """Raised when the same step would come to something else, or the parts of a key change their meaning."""
 
 

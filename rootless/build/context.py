@@ -115,20 +115,26 @@ def _from_stream(
 
 
 def _from_directory(tree: DirectoryTree, context: str, file: str, stdin: BinaryIO | None) -> Context:
-    """A Dockerfile is named as the caller sees it, wherever it is; its own .dockerignore lies beside it."""
+    """A Dockerfile is named as the caller sees it, wherever it is; its own .dockerignore lies beside it. One that
+    nobody has named is a file of the context, which may be a stranger's: a link in it leads to nothing outside."""
     if file == STDIN:
         return Context(_ignoring(tree, ""), _limited(_needed(stdin), "-"), "-")
-    path = file or str(Path(context) / next((name for name in NAMES if _is_there(tree, name)), NAMES[0]))
+    if not file:
+        name = next((name for name in NAMES if _is_there(tree, name)), NAMES[0])
+        dockerfile, path = _read(tree, name, DOCKERFILE_LIMIT), str(Path(context) / name)
+        if dockerfile is None:
+            raise _no_dockerfile(path, "no such file or directory")
+        return Context(_ignoring(tree, name), dockerfile, path)
     try:
-        with open(path, "rb") as stream:
-            dockerfile = _limited(stream, path)
+        with open(file, "rb") as stream:
+            dockerfile = _limited(stream, file)
     except OSError as problem:
-        raise _no_dockerfile(path, problem.strerror or "") from problem
-    beside = Path(f"{path}.dockerignore")
+        raise _no_dockerfile(file, problem.strerror or "") from problem
+    beside = Path(f"{file}.dockerignore")
     if beside.is_file():
         shown = beside.name
-        return Context(IgnoringTree(tree, read_ignore(_own(beside), shown), shown), dockerfile, path)
-    return Context(_ignoring(tree, ""), dockerfile, path)
+        return Context(IgnoringTree(tree, read_ignore(_own(beside), shown), shown), dockerfile, file)
+    return Context(_ignoring(tree, ""), dockerfile, file)
 
 
 def _own(path: Path) -> bytes:

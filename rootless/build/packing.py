@@ -187,7 +187,7 @@ class Packer:
             self._archived(archive, entry, path, places)
 
     def _archived(self, archive: TarStream, entry: Entry, path: str, places: Mapping[bytes, str]) -> None:
-        placed = self.rules.applied(entry)
+        placed = replace(self.rules, mode=None).applied(entry)  # as in BuildKit: --chmod is for what is copied
         placed.name = os.fsencode(path) + (b"/" if entry.type == th.DIRECTORY else b"")
         placed.xattrs = kept(entry.xattrs)
         if entry.type == th.HARD_LINK:

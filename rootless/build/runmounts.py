@@ -104,14 +104,14 @@ class RunMounts:
         return [self._part(mount, target) for mount, target in self.mounts]
 
     def _part(self, mount: Mount, target: str) -> list[object]:
-        common = [mount.type, target, mount.mode, mount.uid, mount.gid]
+        common = [mount.type, target, mount.mode, mount.uid, mount.gid, mount.read_only]
         match mount.type:
             case "bind":
                 origin = self._origin(mount)
                 chain = self._context_digest(mount) if origin is None else _chain(origin)
-                return [*common, chain, mount.source, mount.read_only]
+                return [*common, chain, mount.source]
             case "cache":
-                return [*common, self._cache(mount).name, mount.sharing or "shared", mount.read_only]
+                return [*common, self._cache(mount).name, mount.sharing or "shared"]
             case "tmpfs":
                 return [*common, mount.size]
             case "secret":

@@ -49,7 +49,12 @@ NETWORKS = ("default", "none", "host")
 @click.option("--cache-from", multiple=True, metavar="IMAGE", help="Images whose steps may be used again")
 @click.option("--squash", is_flag=True, help="Squash newly built layers into a single new layer")
 @click.option(
-    "-o", "--output", default="", metavar="type=KIND,dest=PATH", help="Output: image, local, tar, oci, docker"
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="type=KIND,dest=PATH",
+    help="Output: image, local, tar, oci, docker",
 )
 @click.option("--debug-shell", is_flag=True, help="Open a shell in the state before a step that fails")
 @click.option("--rm", is_flag=True, hidden=True, help="Remove intermediate containers: they always are")
@@ -84,6 +89,8 @@ def build(
     wanted = Wanted("always" if request.pull else "missing", quiet, given["platform"], tls_verify, authfile)
     store = here.images
     here.containers.sweep()  # what a killed build has left
+    if iidfile:
+        _forget_id(iidfile)
 
     def image(name: str, platform: str) -> Image:
         return _image(here, wanted, name, platform)
@@ -137,6 +144,8 @@ def _request(given: dict[str, Any]) -> Request:
         )
     for name in given["allow"]:
         _check_allowed(name)
+    if len(given["outputs"]) > 1:
+        raise UsageError("a build has one --output", hint="build again for another one: every step is in the cache")
     return Request(
         platform=spec.parse_platform(given["platform"]) if given["platform"] else spec.host_platform(),
         names=tuple(_name(text) for text in given["tags"]),
@@ -152,7 +161,7 @@ def _request(given: dict[str, Any]) -> Request:
         secrets={secret.id: secret for secret in map(parse_secret, given["secrets"])},
         agents={agent.id: agent for agent in map(parse_agent, given["agents"])},
         cache_from=given["cache_from"],
-        output=parse_output(given["output"]) if given["output"] else Output(),
+        output=parse_output(given["outputs"][0]) if given["outputs"] else Output(),
     )
 
 
@@ -247,6 +256,14 @@ def _image(here: Context, wanted: Wanted, name: str, platform: str) -> Image:
 
 def _stdin() -> Any:
     return sys.stdin.buffer if sys.stdin is not None else None
+
+
+def _forget_id(iidfile: str) -> None:
+    """An earlier build's must not stand there when this one fails."""
+    try:
+        Path(iidfile).unlink(missing_ok=True)
+    except OSError as problem:
+        raise RootlessError(f"--iidfile {iidfile}: {problem.strerror}") from problem
 
 
 def _write_id(iidfile: str, image_id: str) -> None:

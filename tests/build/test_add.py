@@ -60,6 +60,12 @@ def test_archives_that_are_not_unpacked(site: Site) -> None:
     assert site.sh("cd /; sha256sum b/a.tar c | cut -c1-64") == f"{hashlib.sha256(tar()).hexdigest()}\n" * 2
 
 
+def test_chmod_is_for_what_is_copied_and_not_for_what_is_unpacked(site: Site) -> None:
+    """As in BuildKit: a directory of the archive would lose the bit that lets it be searched."""
+    site.ok("FROM busybox\nADD --chmod=600 x.tar g /e/\n", files={"x.tar": tar(), "g": "g"})
+    assert site.sh("stat -c '%n %a' /e/d /e/d/f /e/g") == "/e/d 750\n/e/d/f 4711\n/e/g 600\n"
+
+
 def test_an_archive_joins_what_is_there(site: Site) -> None:
     site.ok(
         "FROM busybox\nRUN mkdir -p /x/d && echo old > /x/d/old\nADD --chown=9:9 a.tar /x\n", files={"a.tar": tar()}

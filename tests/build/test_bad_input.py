@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -27,6 +28,21 @@ def test_a_dockerfile_that_is_a_directory(site: Site) -> None:
     (site.directory / "Dockerfile").mkdir()
     done = site.warm("build", str(site.directory))
     assert done.returncode == 1 and "Dockerfile" in last(done.stderr.decode())
+
+
+def test_a_dockerfile_that_leads_out_of_the_context(site: Site, tmp_path: Path) -> None:
+    """A stranger's context must not show a file of the caller's; with -f the caller has named it himself."""
+    secret = tmp_path / "secret"
+    secret.write_text("FROM busybox\n# hunter2\nNONSENSE\n")
+    site.directory.mkdir(exist_ok=True)
+    (site.directory / "Dockerfile").symlink_to(secret)
+    done = site.warm(*site.argv())
+    assert done.returncode == 1
+    assert b"failed to read dockerfile: open" in done.stderr
+    assert b"hunter2" not in done.stderr + done.stdout
+    (site.directory / "Dockerfile").unlink()
+    os.mkfifo(site.directory / "Dockerfile")
+    assert b"failed to read dockerfile: open" in site.warm(*site.argv()).stderr, "nobody waits for a writer"
 
 
 def test_no_context(site: Site) -> None:
@@ -125,3 +141,20 @@ def crowd(site: Site, count: int) -> None:
     last_one = site.directory / f"d{(count - 1) // 1000}" / f"f{count - 1}"
     last_one.write_bytes(b"changed")
     assert site.ok(text).count("CACHED") == 0
+
+
+@pytest.mark.parametrize("line", ["COPY f /{}", "WORKDIR /{}"])
+def test_a_name_that_no_file_system_takes(site: Site, line: str) -> None:
+    """Whatever the system refuses in the midst of a step is that step's failure, with its line."""
+    said = site.fails("FROM busybox\n" + line.format("a" * 300) + "\n", files={"f": "f"})
+    assert "File name too long" in last(said)
+    assert ">>>" in said
+
+
+def test_a_store_that_takes_no_more(site: Site) -> None:
+    """A limit on the size of files; a full disk is the same to a step."""
+    site.write({"Dockerfile": "FROM busybox\nCOPY f /\n", "f": os.urandom(20_000_000)})
+    few = ["sh", "-c", 'trap "" XFSZ; ulimit -f 10000; exec "$@"', "sh", *site.engine.argv(*site.argv())]
+    done = subprocess.run(few, env=site.engine.environment, capture_output=True, timeout=120)
+    assert done.returncode == 1
+    assert "File too large" in last(done.stderr.decode())

@@ -277,6 +277,15 @@ def test_a_tmpfs_is_gone_afterwards(site: Site) -> None:
     assert site.sh("cat /size; ls -A /t 2>/dev/null || echo none") == "1024\nnone\n"
 
 
+def test_a_tmpfs_for_reading_is_another_step(site: Site) -> None:
+    """What may be written makes another result than what may not; nothing of a mount may be missing from the key."""
+    line = "FROM busybox\nRUN --mount=type=tmpfs,target=/t{} touch /t/x 2>/dev/null && echo yes >/r || echo no >/r\n"
+    site.ok(line.format(""))
+    assert site.sh("cat /r") == "yes\n"
+    site.ok(line.format(",ro"))
+    assert site.sh("cat /r") == "no\n"
+
+
 def test_a_secret_is_there_and_nowhere_else(site: Site, tmp_path: Path) -> None:
     """It is looked for in every file of the store, what was printed, the image's documents and the cache's."""
     (tmp_path / "token").write_text(SECRET)

@@ -82,6 +82,21 @@ def test_the_id_in_a_file_and_on_standard_output(site: Site, tmp_path: Path) -> 
     assert shown == json.loads(site.engine.ok("inspect", site.name))[0]["Id"]
 
 
+def test_no_id_of_an_earlier_build_is_left_by_one_that_fails(site: Site, tmp_path: Path) -> None:
+    """`build --iidfile id . ; run $(cat id)` would run the old one."""
+    place = tmp_path / "id"
+    site.ok("FROM busybox\n", "--iidfile", str(place))
+    assert place.read_text().startswith("sha256:")
+    site.fails("FROM busybox\nRUN false\n", "--iidfile", str(place))
+    assert not place.exists()
+
+
+def test_a_second_output_is_not_dropped_without_a_word(site: Site, tmp_path: Path) -> None:
+    outputs = [word for name in ("a", "b") for word in ("-o", f"type=tar,dest={tmp_path / name}")]
+    assert "a build has one --output" in site.fails("FROM busybox\n", *outputs, code=125)
+    assert not (tmp_path / "b").exists()
+
+
 def test_several_names(site: Site) -> None:
     site.ok("FROM busybox\nLABEL own=name\n", "-t", f"{site.name}:two")
     ids = {site.engine.ok("images", "-q", f"{site.name}:{tag}") for tag in ("latest", "two")}
