@@ -188,7 +188,7 @@ def test_a_dockerfile_that_may_not_be_read(root: Path, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may read everything")
     (root / "Dockerfile").chmod(0)
-    assert "permission denied" in str(refused(root, tmp_path))
+    assert "no permission to read from '/Dockerfile'" in str(refused(root, tmp_path))
 
 
 @pytest.mark.long
