@@ -104,7 +104,8 @@ def stopped_within(listener: socket.socket, seconds: float, waiting: list[Connec
             else:
                 connection.close()
             if isinstance(request, Stop):
-                connection.send(Done())
+                with suppress(OSError):  # whoever asked may have gone: it was asked for all the same
+                    connection.send(Done())
                 return True
     return False
 

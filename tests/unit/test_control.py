@@ -70,3 +70,15 @@ def test_a_directory_that_is_not_ours_here_and_now_is_not_gone_to(
             state = msgspec.structs.replace(state, **{change: "another"})
     container.write_state(msgspec.structs.replace(state, run_directory=named))
     assert container.runtime_paths == container.paths
+
+
+def test_a_stop_between_two_runs_holds_though_its_caller_has_gone(container: Container, tmp_path: Path) -> None:
+    """It was asked for: that it can't be answered any more must not let the container start again."""
+    login = msgspec.structs.replace(container.paths, run=tmp_path / "login")
+    with control.listen(login, container.id) as listener:
+        running = msgspec.structs.replace(RUNNING, run_directory=str(login.run))
+        container.write_state(running)
+        control.ask(container, stream.Stop(15, 10)).close()
+        waiting: list[stream.Connection] = []
+        assert control.stopped_within(listener, 60, waiting)
+        waiting[0].close()
