@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import posixpath
-import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,10 +20,10 @@ from ..kernel import mount as m
 from ..paths import private_directory
 from ..runtime.rootfs import FileSystem, Operation
 from ..storage.overlay import Overlay
-from ..storage.trees import Trees
 from . import sources
 from .cachemounts import CacheMount, CacheMounts, joined
 from .mountplan import File, Layers, Memory, Place
+from .mountpoints import remove_made
 from .mounts import SCRIPTS, Mount
 from .packing import Packer, Rules, pass_on
 from .root import Root
@@ -336,7 +335,7 @@ class RunMounts:
         targets = [target for _, target in self.mounts if target]
         if targets:
             reader = changed.reader(container, self._builder.common.engine.idmap)
-            reader.call(lambda trees: _clean(trees, targets))
+            reader.call(lambda trees: remove_made(trees, targets))
 
 
 def _secret_id(mount: Mount) -> str:
@@ -388,34 +387,3 @@ def _pack(tree: Tree, found: Sequence[sources.Source], sink: BinaryIO) -> None:
     for source in found:
         packer.source(tree, source, _name_of([source]), top=True)
     packer.close()
-
-
-def _clean(trees: Trees, targets: Sequence[str]) -> None:
-    """Remove empty mount points that no layer below has, and the directories that were made for them."""
-    from .trees import MergedTree
-
-    below = MergedTree(trees.below)
-    for target in targets:
-        path = target.strip("/")
-        while path and below.entry(path) is None:
-            try:
-                _remove_empty(trees.upper.root, path)
-            except OSError:
-                break  # something is in it, or it lies elsewhere by way of a link
-            path = path.rpartition("/")[0]
-
-
-def _remove_empty(root: int, path: str) -> None:
-    from ..kernel import fs
-
-    above, _, name = path.rpartition("/")
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-    parent = fs.openat2(root, above or ".", flags, resolve=fs.RESOLVE_BENEATH | fs.RESOLVE_NO_SYMLINKS)
-    try:
-        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        if stat.S_ISDIR(status.st_mode):  # of any size: on btrfs an empty one has 0 bytes
-            os.rmdir(name, dir_fd=parent)
-        elif stat.S_ISREG(status.st_mode) and not status.st_size:
-            os.unlink(name, dir_fd=parent)
-    finally:
-        os.close(parent)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rootless.build import runmounts
+from rootless.build import mountpoints
 
 
 @pytest.mark.parametrize("bytes_of_a_directory", [None, 0], ids=["here", "btrfs"])
@@ -34,9 +34,9 @@ def test_only_what_is_empty_goes(
     monkeypatch.setattr(os, "stat", seen)
     try:
         for path in "above/point", "file", "written", "link":
-            runmounts._remove_empty(root, path)
+            mountpoints.remove_empty(root, path)
         with pytest.raises(OSError, match="not empty"):
-            runmounts._remove_empty(root, "full")
+            mountpoints.remove_empty(root, "full")
     finally:
         monkeypatch.undo()
         os.close(root)
